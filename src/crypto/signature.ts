@@ -1,0 +1,4 @@
+// replaced by its owner
+export interface SigningKey {
+  readonly kind: 'rsa' | 'ecdsa' | 'ed25519'
+}

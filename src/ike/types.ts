@@ -1,0 +1,186 @@
+/**
+ * The IKE engine's contract with its driver: what goes in, what comes out (RFC 7296; sans-IO).
+ *
+ * Inputs are method calls on `IkeSession` with the current time in milliseconds of a monotonic clock. Outputs are
+ * drained with `poll()` until it returns undefined; `nextTimeout()` then says when to call `timeout(now)`. The
+ * engine touches no socket, timer, clock or random generator of its own.
+ * @module
+ */
+import type { RandomSource } from '../crypto/types.ts'
+import type { IkestreamError } from '../errors.ts'
+import type { ChildSaParameters } from '../esp/types.ts'
+import type { LogFields, LogLevel } from '../log.ts'
+import type { Path } from '../wire/endpoint.ts'
+import type { ConfigAttributeValue, Proposal, TrafficSelector } from '../wire/ike-message.ts'
+import type { LocalAuth, RemoteAuth } from './auth/types.ts'
+
+/** An ID payload's contents (RFC 7296 section 3.5). */
+export interface Identity {
+  readonly idType: number
+  readonly data: Uint8Array
+}
+
+/** Everything time-related, in milliseconds; every figure is an option. */
+export interface IkeTimers {
+  /** First retransmission on UDP, then times `retransmitBase` up to `retransmitTries`; jitter is a fraction of each. */
+  readonly retransmitTimeoutMs: number
+  readonly retransmitBase: number
+  readonly retransmitTries: number
+  readonly retransmitJitter: number
+  /** The slow retransmission kept on streams for relays (RFC 9329 section 6.2 permits it), and after how long a request fails. */
+  readonly streamRetransmitMs: number
+  readonly streamRequestTimeoutMs: number
+  /** Liveness check after this long of sending without receiving (RFC 7296 section 2.4); 0: never. */
+  readonly livenessMs: number
+  /** Cluster peers: INFORMATIONAL after this long of silence in both directions (RFC 9329 section 7.4); 0: never. */
+  readonly clusterLivenessMs: number
+  readonly ikeLifetimeMs: number
+  readonly childLifetimeMs: number
+  readonly childLifetimeBytes: number
+  readonly childLifetimePackets: number
+  /** Rekeying starts at a random point in the last `rekeyMargin` (fraction) of a lifetime. */
+  readonly rekeyMargin: number
+  readonly natKeepaliveMs: number
+  readonly halfOpenTimeoutMs: number
+}
+
+/** What an initiator asks for in CFG_REQUEST, and what came back. */
+export interface ConfigRequest {
+  readonly ipv4: boolean
+  readonly ipv6: boolean
+  readonly dns: boolean
+  /** Addresses to ask for again (after a fresh IKE SA). */
+  readonly preferred?: readonly string[] | undefined
+}
+export interface AssignedConfig {
+  readonly addresses: readonly { readonly address: string; readonly prefixLength: number }[]
+  readonly dns: readonly string[]
+  readonly dnsDomains: readonly string[]
+  /** INTERNAL_IP4_SUBNET and INTERNAL_IP6_SUBNET, as CIDR. Advisory (RFC 7296 section 3.15.2). */
+  readonly subnets: readonly string[]
+}
+
+interface CommonConfig {
+  readonly ikeProposals: readonly Proposal[]
+  readonly espProposals: readonly Proposal[]
+  readonly timers: IkeTimers
+  /** Largest IP packet that an IKE message or fragment may make on UDP (RFC 7383); default 1280. */
+  readonly fragmentSize: number
+  readonly mobike: boolean
+  /** RFC 6311: offer message ID and replay counter synchronisation. */
+  readonly haSync: boolean
+}
+
+export interface InitiatorConfig extends CommonConfig {
+  readonly role: 'initiator'
+  readonly localIdentity: Identity
+  /** Sent as IDr and required of the gateway. */
+  readonly remoteIdentity: Identity
+  readonly localAuth: LocalAuth
+  readonly remoteAuth: RemoteAuth
+  readonly configRequest: ConfigRequest | undefined
+  /** Proposed TSi and TSr; TSi of 0/0 and ::/0 when a virtual address is asked for. */
+  readonly localTs: readonly TrafficSelector[]
+  readonly remoteTs: readonly TrafficSelector[]
+}
+
+export interface ResponderConfig extends CommonConfig {
+  readonly role: 'responder'
+  readonly policy: ResponderPolicy
+  readonly cookies: 'auto' | 'always' | 'never'
+  /** Half-open IKE SAs above which `auto` asks for cookies, and above which new ones are refused. */
+  readonly cookieThreshold: number
+  readonly maxHalfOpen: number
+  readonly maxHalfOpenPerAddress: number
+}
+
+/** Decisions of a responder that depend on who asks. All synchronous and free of I/O. */
+export interface ResponderPolicy {
+  /** How to prove who we are, and what to demand of this initiator; undefined: AUTHENTICATION_FAILED. */
+  authenticationFor(
+    initiator: Identity,
+    wantedResponder: Identity | undefined
+  ): ResponderAuthentication | undefined
+  /** Addresses for an authenticated peer; undefined: INTERNAL_ADDRESS_FAILURE. */
+  assign(peer: string, request: readonly ConfigAttributeValue[]): AssignedConfig | undefined
+  release(peer: string, config: AssignedConfig): void
+  /** What this responder lets the peer reach; the engine intersects it with the offer (RFC 7296 section 2.9). */
+  readonly localTs: readonly TrafficSelector[]
+}
+export interface ResponderAuthentication {
+  readonly localIdentity: Identity
+  readonly localAuth: LocalAuth
+  readonly remoteAuth: RemoteAuth
+}
+
+export interface IkeEnvironment {
+  readonly random: RandomSource
+  /** Wall-clock time for certificate validity, milliseconds since 1970. */
+  readonly wallClockMs: () => number
+}
+
+/** Key material of an IKE SA for Wireshark's `ikev2_decryption_table`; only produced when asked for. */
+export interface IkeKeyLog {
+  readonly spiI: bigint
+  readonly spiR: bigint
+  readonly skEi: Uint8Array
+  readonly skEr: Uint8Array
+  readonly skAi: Uint8Array
+  readonly skAr: Uint8Array
+  readonly encryptionId: number
+  readonly encryptionKeyBits: number
+  readonly integrityId: number
+}
+
+/** Suites in strongSwan's keywords, for people and for JSON. */
+export interface EstablishedInfo {
+  readonly spiI: bigint
+  readonly spiR: bigint
+  readonly localIdentity: string
+  readonly remoteIdentity: string
+  readonly ikeSuite: string
+  readonly espSuite: string | undefined
+  readonly config: AssignedConfig | undefined
+  /** The peer sent IKEV2_MESSAGE_ID_SYNC_SUPPORTED. */
+  readonly cluster: boolean
+  readonly mobike: boolean
+  readonly natLocal: boolean
+  readonly natRemote: boolean
+}
+
+export type IkeOutput =
+  /** Put this IKE message on the wire. */
+  | { readonly type: 'send'; readonly path: Path; readonly message: Uint8Array }
+  /** IKE_SA_INIT was answered: the rung of the ladder works so far. */
+  | { readonly type: 'init-answered'; readonly path: Path; readonly rttMs: number }
+  | { readonly type: 'established'; readonly info: EstablishedInfo; readonly path: Path }
+  /** Install both directions; receive at once. Send on it only after `child-outbound` (RFC 7296 section 2.8). */
+  | { readonly type: 'child-up'; readonly child: ChildSaParameters; readonly replaces: number | undefined }
+  /** From now on send on the Child SA with this inbound SPI. */
+  | { readonly type: 'child-outbound'; readonly spiIn: number }
+  /** Remove both directions of this Child SA. */
+  | { readonly type: 'child-down'; readonly spiIn: number; readonly spiOut: number; readonly reason: string }
+  | { readonly type: 'rekeyed'; readonly what: 'ike' | 'child'; readonly spi: string }
+  | { readonly type: 'liveness'; readonly outcome: 'alive' | 'dead'; readonly rttMs: number | undefined }
+  /** Traffic of the SA belongs on this path from now on (initiator: the move was answered; responder: the peer moved). */
+  | { readonly type: 'path-changed'; readonly path: Path }
+  /** RFC 6311: add this to every outbound ESP sequence number. */
+  | { readonly type: 'replay-counter-sync'; readonly delta: bigint }
+  /** IKE SPIs of ours that a responder must route here, as they come and go. */
+  | { readonly type: 'spi-claimed' | 'spi-released'; readonly spi: bigint }
+  /** Something outside must finish (TLS inside EAP): call `resume(now)` when it has. */
+  | { readonly type: 'wait'; readonly until: Promise<void> }
+  | { readonly type: 'keys'; readonly keys: IkeKeyLog }
+  | { readonly type: 'log'; readonly level: LogLevel; readonly message: string; readonly fields?: LogFields }
+  /** The end, exactly once. No error: closed as asked, or deleted by the peer (`reason` tells). */
+  | { readonly type: 'closed'; readonly reason: IkeCloseReason; readonly error: IkestreamError | undefined }
+
+export type IkeCloseReason =
+  | 'requested'
+  | 'deleted-by-peer'
+  | 'timeout'
+  | 'authentication-failed'
+  | 'rejected'
+  | 'protocol-error'
+  | 'expired'
+  | 'replaced'

@@ -1,0 +1,94 @@
+/**
+ * What the rest of the program sees of a transport: a path that carries IKE messages and batches of ESP packets.
+ *
+ * One owner: a transport owns its socket and its buffers. It never throws after it was opened; its end is told
+ * once, through `onClose`.
+ * @module
+ */
+import type { Endpoint, Path, TransportKind } from '../wire/endpoint.ts'
+
+/** Why a transport could not be opened or came to its end. Stable codes: they stand in the JSON output. */
+export type TransportFailureCode =
+  | 'timeout'
+  | 'port-unreachable'
+  | 'network-unreachable'
+  | 'permission-denied'
+  | 'connection-refused'
+  | 'connection-reset'
+  | 'closed-by-peer'
+  | 'tls-error'
+  | 'tls-untrusted'
+  | 'proxy-unreachable'
+  | 'proxy-refused'
+  | 'proxy-auth-required'
+  | 'framing-error'
+  | 'ike-silent'
+  | 'ike-auth-silent'
+  | 'esp-silent'
+  | 'closed'
+  | 'io-error'
+
+export interface TransportFailure {
+  readonly code: TransportFailureCode
+  /** One sentence for people. */
+  readonly message: string
+}
+
+/**
+ * Where outgoing ESP packets are built. The transport owns the memory and leaves room for its own framing; the
+ * caller seals straight into it. Use: `reserve`, write the packet at the returned offset, `commit`; `flush` ends a batch.
+ */
+export interface EspTransmit {
+  readonly buffer: Uint8Array
+  /** @returns the offset in `buffer` where a packet of at most `maxLength` bytes may be written, or -1: blocked, wait for `onWritable` */
+  reserve(maxLength: number): number
+  /** The packet written at the offset that `reserve` returned last is `length` bytes long. */
+  commit(length: number): void
+  /** Hands everything committed to the kernel, in as few system calls as it can. */
+  flush(): void
+  /** False while the transport cannot take another batch (stream blocked). */
+  readonly writable: boolean
+}
+
+export interface TransportHandlers {
+  /** One IKE message without marker or length. The bytes are only valid during the call. */
+  onIke(message: Uint8Array, path: Path): void
+  /** One ESP packet at `buffer[offset, offset + length)`; it may be decrypted in place; only valid during the call. */
+  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path): void
+  /** The batch of `onEsp` calls is over: flush what was coalesced. */
+  onEspBatchEnd(): void
+  /** A blocked transport takes packets again. */
+  onWritable(): void
+  /** The end, exactly once; what came before it has been delivered. */
+  onClose(failure: TransportFailure): void
+}
+
+export interface TransportStats {
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** ESP packets that were thrown away because the socket refused them. */
+  readonly espDropped: number
+  /** Frames that were neither IKE nor ESP, or broken. */
+  readonly malformed: number
+}
+
+export interface Transport {
+  readonly kind: TransportKind
+  /** URL of the proxy without credentials, or null. */
+  readonly via: string | null
+  /** The path for IKE_SA_INIT; for UDP its `natT` is the path for everything after. */
+  readonly path: Path
+  /** The address and port of the peer or of the proxy to which packets really go (for the pinned route). */
+  readonly outerRemote: Endpoint
+  readonly esp: EspTransmit
+  /** Largest ESP packet that passes without outer fragmentation (UDP), or that the stream carries well. */
+  readonly maxEspLength: number
+  readonly stats: TransportStats
+  setHandlers(handlers: TransportHandlers): void
+  /** Sends one IKE message on `path` (one of this transport's); on a stream it is never dropped. */
+  sendIke(message: Uint8Array, path: Path): void
+  /** RFC 3948 section 4 NAT-keepalive on UDP; does nothing on streams (RFC 9329 section 6.6). */
+  sendNatKeepalive(): void
+  /** Sends what is queued, then TLS close_notify and FIN. Resolves when closed, after `graceMs` at the latest. */
+  close(graceMs?: number): Promise<void>
+}
