@@ -1,0 +1,152 @@
+/**
+ * Profiles: `~/.config/ikestream/<name>.toml` or `/etc/ikestream/<name>.toml` (system first for root).
+ * Keys are the long option names, grouped; secrets are never in them, only the names of files that hold them.
+ * @module
+ */
+import { readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { parse, TomlError } from 'smol-toml'
+import { ConfigurationError, DataError, InputError } from '../errors.ts'
+import { isFlag, isRepeatable, numberBounds, profileKeys } from './connection-options.ts'
+import { nearest } from './nearest.ts'
+
+export interface Profile {
+  readonly name: string
+  readonly path: string
+  readonly server: string
+  /** By long option name. */
+  readonly values: ReadonlyMap<string, unknown>
+}
+
+const MAX_PROFILE_BYTES = 1 << 20
+const FILE_KEYS = new Set([
+  'password-file',
+  'psk-file',
+  'certificate',
+  'sslkey',
+  'key-password-file',
+  'cafile',
+  'crlfile',
+  'tls-cafile',
+  'script'
+])
+
+/** Directories that are searched for profiles, first match wins. */
+export function profileDirectories(isRoot: boolean, env: NodeJS.ProcessEnv): string[] {
+  const xdg = env['XDG_CONFIG_HOME']
+  const user = join(
+    xdg !== undefined && isAbsolute(xdg) ? xdg : join(env['HOME'] ?? homedir(), '.config'),
+    'ikestream'
+  )
+  return isRoot ? ['/etc/ikestream', user] : [user, '/etc/ikestream']
+}
+
+/**
+ * The profile of this name, or undefined: then the argument is a server.
+ * @throws DataError, InputError, ConfigurationError
+ */
+export function findProfile(nameOrServer: string, directories: readonly string[]): Profile | undefined {
+  if (nameOrServer.endsWith('.toml') || nameOrServer.includes('/')) {
+    return loadProfile(resolve(nameOrServer))
+  }
+  if (!/^[A-Za-z0-9_.@+-]+$/.test(nameOrServer)) return undefined
+  for (const directory of directories) {
+    const profile = loadProfile(join(directory, `${nameOrServer}.toml`), true)
+    if (profile !== undefined) return profile
+  }
+  return undefined
+}
+
+function loadProfile(path: string): Profile
+function loadProfile(path: string, optional: true): Profile | undefined
+function loadProfile(path: string, optional = false): Profile | undefined {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code
+    if (optional && (code === 'ENOENT' || code === 'ENOTDIR')) return undefined
+    throw new InputError('profile-unreadable', `The profile ${path} cannot be read (${code}).`, {
+      cause,
+      hint: 'Check the name and the permissions of the file.'
+    })
+  }
+  return parseProfile(text, path)
+}
+
+/** @throws DataError for what is not TOML, ConfigurationError for keys and values that mean nothing */
+export function parseProfile(text: string, path: string): Profile {
+  if (text.length > MAX_PROFILE_BYTES) {
+    throw new DataError('profile-too-large', `The profile ${path} is larger than 1 MiB.`)
+  }
+  let document: Record<string, unknown>
+  try {
+    document = parse(text)
+  } catch (cause) {
+    const where = cause instanceof TomlError ? ` at line ${cause.line}` : ''
+    throw new DataError('profile-syntax', `The profile ${path} is not valid TOML${where}.`, {
+      cause,
+      hint: 'Strings need quotes, lists need brackets.'
+    })
+  }
+  const server = document['server']
+  if (typeof server !== 'string' || server === '') {
+    throw new ConfigurationError('profile-no-server', `The profile ${path} names no server.`, {
+      hint: 'Add a line such as server = "vpn.example.com".'
+    })
+  }
+  const name =
+    path
+      .split('/')
+      .at(-1)
+      ?.replace(/\.toml$/, '') ?? path
+  return { name, path, server, values: collectValues(document, path) }
+}
+
+function collectValues(document: Record<string, unknown>, path: string): Map<string, unknown> {
+  const known: Readonly<Record<string, readonly string[]>> = profileKeys()
+  const values = new Map<string, unknown>()
+  for (const [group, content] of Object.entries(document)) {
+    if (group === 'server') continue
+    const keys = known[group]
+    if (keys === undefined) throw unknownKey(group, ['server', ...Object.keys(known)], path)
+    if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+      throw new ConfigurationError('profile-bad-value', `${group} in ${path} must be a [${group}] table.`)
+    }
+    for (const [key, value] of Object.entries(content)) {
+      if (!keys.includes(key)) throw unknownKey(`${group}.${key}`, keys, path, key)
+      if (key === 'proxy' && value === 'auto') continue
+      values.set(key, checkedValue(key, value, path))
+    }
+  }
+  return values
+}
+
+function unknownKey(full: string, known: readonly string[], path: string, key = full): ConfigurationError {
+  const near = nearest(key, known)
+  return new ConfigurationError('profile-unknown-key', `${full} in ${path} is not a known setting.`, {
+    hint: near === undefined ? `Known here: ${known.join(', ')}.` : `Did you mean ${near}?`
+  })
+}
+
+function checkedValue(key: string, value: unknown, path: string): unknown {
+  const bad = (wanted: string): ConfigurationError =>
+    new ConfigurationError('profile-bad-value', `${key} in ${path} must be ${wanted}.`)
+  if (isFlag(key)) {
+    if (typeof value !== 'boolean') throw bad('true or false')
+    return value
+  }
+  const bounds = numberBounds(key)
+  if (bounds !== undefined) {
+    if (typeof value !== 'number' || value < bounds.min || value > bounds.max) {
+      throw bad(`a number from ${bounds.min} to ${bounds.max}`)
+    }
+    return value
+  }
+  const list = typeof value === 'string' ? [value] : value
+  if (!Array.isArray(list) || !list.every((item) => typeof item === 'string')) throw bad('text')
+  if (!isRepeatable(key) && list.length !== 1) throw bad('one text')
+  const absolute = FILE_KEYS.has(key) ? list.map((item: string) => resolve(dirname(path), item)) : list
+  return isRepeatable(key) ? absolute : absolute[0]
+}

@@ -1,0 +1,98 @@
+/**
+ * What a session tells its face: the events of `connect --json`, one to one.
+ * Field names are part of the command-line contract.
+ * @module
+ */
+import type { IkestreamError } from '../errors.ts'
+import type { TransportKind } from '../wire/endpoint.ts'
+
+export type RungOutcome = 'trying' | 'answered' | 'failed' | 'skipped'
+
+export interface RungEvent {
+  readonly event: 'rung'
+  readonly transport: TransportKind
+  /** Proxy URL without credentials, or null. */
+  readonly via: string | null
+  readonly address: string
+  readonly outcome: RungOutcome
+  /** Stable code: why it failed or was skipped; null otherwise. */
+  readonly reason: string | null
+  /** One sentence for people. */
+  readonly message: string | null
+  readonly elapsedMs: number
+}
+export interface ConnectedEvent {
+  readonly event: 'connected'
+  readonly transport: TransportKind
+  readonly via: string | null
+  readonly gateway: string
+  readonly gatewayId: string
+  readonly virtualIps: readonly string[]
+  readonly dns: readonly string[]
+  readonly interface: string
+  readonly mtu: number
+  readonly remoteTs: readonly string[]
+  readonly ikeSuite: string
+  readonly espSuite: string
+  readonly cluster: boolean
+  readonly elapsedMs: number
+}
+export interface PathChangedEvent {
+  readonly event: 'path-changed'
+  readonly from: TransportKind
+  readonly to: TransportKind
+  readonly reason: string
+  /** How long the inner traffic saw nothing arrive. */
+  readonly outageMs: number
+}
+export interface RekeyedEvent {
+  readonly event: 'rekeyed'
+  readonly what: 'ike' | 'child'
+  readonly spi: string
+}
+export interface LivenessEvent {
+  readonly event: 'liveness'
+  readonly outcome: 'alive' | 'dead'
+  readonly rttMs: number | null
+}
+export interface ReconnectingEvent {
+  readonly event: 'reconnecting'
+  readonly reason: string
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly durationMs: number
+}
+export interface DisconnectedEvent {
+  readonly event: 'disconnected'
+  readonly reason: string
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly durationMs: number
+}
+export interface ErrorEvent {
+  readonly event: 'error'
+  readonly code: string
+  readonly message: string
+  readonly hint: string | null
+  readonly exitCode: number
+}
+
+export type ClientEvent =
+  | RungEvent
+  | ConnectedEvent
+  | PathChangedEvent
+  | RekeyedEvent
+  | LivenessEvent
+  | ReconnectingEvent
+  | DisconnectedEvent
+  | ErrorEvent
+
+export function errorEvent(error: IkestreamError): ErrorEvent {
+  return {
+    event: 'error',
+    code: error.code,
+    message: error.message,
+    hint: error.hint ?? null,
+    exitCode: error.exitCode
+  }
+}

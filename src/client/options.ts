@@ -1,0 +1,99 @@
+/**
+ * Everything a client session needs to know, resolved: files read, names parsed, defaults filled in.
+ * @module
+ */
+import type { LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
+import type { Identity, IkeTimers } from '../ike/types.ts'
+import type { TransportKind } from '../wire/endpoint.ts'
+import type { Proposal, TrafficSelector } from '../wire/ike-message.ts'
+
+export interface TransportPorts {
+  readonly ike: number
+  readonly natT: number
+  readonly tcp: number
+  readonly tls: number
+}
+
+export interface OuterTlsOptions {
+  /** SNI and, with `verify`, the name to check; defaults to the server's name. */
+  readonly name: string | undefined
+  readonly verify: boolean
+  /** PEM; empty: the system's. */
+  readonly ca: readonly string[]
+}
+
+export type ProxySetting =
+  | { readonly kind: 'environment' }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'url'; readonly url: string }
+
+export interface ConnectOptions {
+  /** As the user typed it: a name or an address. */
+  readonly server: string
+  /** Names the session's state and control files. */
+  readonly sessionName: string
+  readonly localIdentity: Identity
+  readonly remoteIdentity: Identity
+  readonly localAuth: LocalAuth
+  readonly remoteAuth: RemoteAuth
+  readonly ikeProposals: readonly Proposal[]
+  readonly espProposals: readonly Proposal[]
+  /** Rungs of the ladder, best first. */
+  readonly order: readonly TransportKind[]
+  readonly ports: TransportPorts
+  readonly tls: OuterTlsOptions
+  readonly proxy: ProxySetting
+  /** Empty: the virtual addresses. */
+  readonly localTs: readonly TrafficSelector[]
+  readonly remoteTs: readonly TrafficSelector[]
+  readonly interfaceName: string | undefined
+  /** Undefined: computed from the path. */
+  readonly mtu: number | undefined
+  readonly netns: string | undefined
+  readonly routes: boolean
+  readonly dns: boolean
+  readonly script: string | undefined
+  /** Bringing up, and bringing up again, is given up after this long; Infinity with `--persist`. */
+  readonly timeoutMs: number
+  readonly timers: Partial<IkeTimers>
+  readonly timings: SessionTimings
+  readonly setuid: string | undefined
+  /** Directory for Wireshark key tables. */
+  readonly keyDirectory: string | undefined
+  readonly rememberNetworks: boolean
+}
+
+/** How a running session watches and changes its path, in milliseconds. Every figure is an option. */
+export interface SessionTimings {
+  /** On a stream, UDP is probed after this long, then at growing intervals up to the maximum. */
+  readonly udpProbeFirstMs: number
+  readonly udpProbeMaxMs: number
+  /** How long a probe or a moved session may wait for its answer. */
+  readonly udpProbeAnswerMs: number
+  readonly moveAnswerMs: number
+  /** Traffic goes out and nothing comes back for this long: ask with a liveness check. */
+  readonly silenceMs: number
+  /** No answer to that for this long on UDP: try the streams. */
+  readonly livenessAnswerMs: number
+  /** Liveness is answered but no ESP comes back for this long: the path does not carry ESP. */
+  readonly espSilenceMs: number
+  /** Pauses between attempts to come back when nothing works. */
+  readonly retryFirstMs: number
+  readonly retryMaxMs: number
+  /** The old path is kept this long after the new one carried traffic. */
+  readonly lingerMs: number
+}
+
+/** Sources: DESIGN of the ladder (RFC 9329 sections 5.1, 7.1) and measurements on links of up to 500 ms round trip. */
+export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
+  udpProbeFirstMs: 10_000,
+  udpProbeMaxMs: 300_000,
+  udpProbeAnswerMs: 1_500,
+  moveAnswerMs: 1_500,
+  silenceMs: 700,
+  livenessAnswerMs: 800,
+  espSilenceMs: 2_500,
+  retryFirstMs: 500,
+  retryMaxMs: 30_000,
+  lingerMs: 500
+}
