@@ -96,10 +96,14 @@ export interface ResponderConfig extends CommonConfig {
 
 /** Decisions of a responder that depend on who asks. All synchronous and free of I/O. */
 export interface ResponderPolicy {
-  /** How to prove who we are, and what to demand of this initiator; undefined: AUTHENTICATION_FAILED. */
+  /**
+   * How to prove who we are, and what to demand of this initiator; undefined: AUTHENTICATION_FAILED.
+   * `kind` is what its first IKE_AUTH asks for: an AUTH payload with a shared key or a signature, or none (EAP).
+   */
   authenticationFor(
     initiator: Identity,
-    wantedResponder: Identity | undefined
+    wantedResponder: Identity | undefined,
+    kind: 'psk' | 'certificate' | 'eap'
   ): ResponderAuthentication | undefined
   /** Addresses for an authenticated peer; undefined: INTERNAL_ADDRESS_FAILURE. */
   assign(peer: string, request: readonly ConfigAttributeValue[]): AssignedConfig | undefined
