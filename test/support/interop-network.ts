@@ -1,0 +1,220 @@
+/**
+ * The network of the interoperability tests: a client namespace and a gateway namespace joined by one veth pair, and an
+ * inner network that exists in the gateway namespace only, with an HTTP server. Nothing inner answers from outside:
+ * a transfer that succeeds went through a tunnel.
+ * @module
+ */
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { BackgroundProcess } from './background.ts'
+import type { Enter } from './charon.ts'
+import { runCommand, tryCommand } from './run-command.ts'
+import { scratchDirectory } from './run-directory.ts'
+import { waitUntil } from './wait-until.ts'
+
+export const INNER_V4 = '10.77.0.1'
+export const INNER_V6 = 'fd00:77::1'
+/** Stands for the rest of the Internet; reached through the connection `full` only. */
+export const BEYOND_V4 = '203.0.113.80'
+export const BEYOND_V6 = '2001:db8:80::80'
+
+const TRANSFER = fileURLToPath(new URL('./transfer.mjs', import.meta.url))
+
+let networks = 0
+
+export interface TransferResult {
+  readonly bytes: number
+  readonly sha256: string
+  readonly matches: boolean
+}
+
+export class InteropNetwork {
+  readonly clientNamespace: string
+  readonly gatewayNamespace: string
+  readonly gatewayV4: string
+  readonly gatewayV6: string
+  readonly clientV4: string
+  readonly clientV6: string
+  readonly directory: string
+  readonly #background: BackgroundProcess[] = []
+
+  private constructor(directory: string, label: string, subnet: number) {
+    this.directory = directory
+    this.clientNamespace = `ikt-${label}-cl`
+    this.gatewayNamespace = `ikt-${label}-gw`
+    this.gatewayV4 = `198.18.${subnet}.1`
+    this.clientV4 = `198.18.${subnet}.2`
+    this.gatewayV6 = `2001:db8:${subnet.toString(16)}:1::1`
+    this.clientV6 = `2001:db8:${subnet.toString(16)}:1::2`
+  }
+
+  static async create(): Promise<InteropNetwork> {
+    networks++
+    const label = `${process.pid}-${networks}`
+    const network = new InteropNetwork(
+      await scratchDirectory('network'),
+      label,
+      (process.pid + networks) % 256
+    )
+    try {
+      await network.#build()
+    } catch (error) {
+      await network.destroy()
+      throw error
+    }
+    return network
+  }
+
+  readonly inClient: Enter = (argv) => ['ip', 'netns', 'exec', this.clientNamespace, ...argv]
+  readonly inGateway: Enter = (argv) => ['ip', 'netns', 'exec', this.gatewayNamespace, ...argv]
+
+  /** A server of inner programs, ended with the network. */
+  run(enter: Enter, argv: readonly string[], name: string): BackgroundProcess {
+    const program = new BackgroundProcess(enter(argv), { log: join(this.directory, `${name}.log`) })
+    this.#background.push(program)
+    return program
+  }
+
+  /** Whether `address` answers a ping from the client. */
+  async ping(address: string, { count = 1, size = 56 } = {}): Promise<boolean> {
+    const argv = ['ping', '-n', '-q', '-c', `${count}`, '-i', '0.2', '-W', '2', '-s', `${size}`, address]
+    return (await tryCommand(this.inClient(argv))).exitCode === 0
+  }
+
+  /** Downloads `bytes` bytes of the known stream from the inner HTTP server and compares their digest. */
+  download(bytes: number, host = INNER_V4): Promise<TransferResult> {
+    return this.#transfer('download', httpUrl(host), bytes)
+  }
+
+  upload(bytes: number, host = INNER_V4): Promise<TransferResult> {
+    return this.#transfer('upload', httpUrl(host), bytes)
+  }
+
+  /** The address under which the inner HTTP server sees the client. */
+  async seenAddress(host = INNER_V4): Promise<string> {
+    const argv = [process.execPath, TRANSFER, 'address', httpUrl(host)]
+    const { address } = JSON.parse(await runCommand(this.inClient(argv))) as { address: string }
+    return address.replace(/^::ffff:/, '')
+  }
+
+  /** One UDP datagram inside the gateway's namespace. */
+  async sendLocalDatagram(from: string, to: string, port: number, bytes: Uint8Array): Promise<void> {
+    const hex = Buffer.from(bytes).toString('hex')
+    await runCommand(this.inGateway([process.execPath, TRANSFER, 'datagram', to, `${port}`, from, hex]))
+  }
+
+  /** Everything that a tunnel may change in the client's namespace, as text to compare. */
+  async clientState(): Promise<string> {
+    const parts = await Promise.all(
+      [
+        ['ip', '-o', 'addr'],
+        ['ip', 'route', 'show', 'table', 'all'],
+        ['ip', '-6', 'route', 'show', 'table', 'all'],
+        ['ip', 'rule'],
+        ['ip', '-6', 'rule']
+      ].map((argv) => runCommand(this.inClient(argv)))
+    )
+    // lifetimes count down
+    return parts.join('\n').replace(/ (valid_lft|preferred_lft|expires) \S+/g, '')
+  }
+
+  async destroy(): Promise<void> {
+    await Promise.all(this.#background.map((program) => program.stop()))
+    for (const name of [this.clientNamespace, this.gatewayNamespace])
+      await tryCommand(['ip', 'netns', 'del', name])
+  }
+
+  async #transfer(direction: 'download' | 'upload', url: string, bytes: number): Promise<TransferResult> {
+    const argv = [process.execPath, TRANSFER, direction, url, `${bytes}`]
+    return JSON.parse(await runCommand(this.inClient(argv))) as TransferResult
+  }
+
+  async #build(): Promise<void> {
+    const { clientNamespace: client, gatewayNamespace: gateway } = this
+    for (const name of [client, gateway]) {
+      await runCommand(['ip', 'netns', 'add', name])
+      await runCommand(['ip', 'netns', 'exec', name, 'sysctl', '-qw', ...SYSCTLS])
+    }
+    await runCommand([
+      'ip',
+      'link',
+      'add',
+      'wan0',
+      'netns',
+      gateway,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      client
+    ])
+    await runCommand([
+      'ip',
+      'link',
+      'add',
+      'inner0',
+      'netns',
+      gateway,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'inner1',
+      'netns',
+      gateway
+    ])
+    await ipBatch(client, [
+      'link set lo up',
+      `addr add ${this.clientV4}/24 dev eth0`,
+      `addr add ${this.clientV6}/64 dev eth0 nodad`,
+      'link set eth0 up',
+      `route add default via ${this.gatewayV4}`,
+      `-6 route add default via ${this.gatewayV6}`
+    ])
+    await ipBatch(gateway, [
+      'link set lo up',
+      `addr add ${this.gatewayV4}/24 dev wan0`,
+      `addr add ${this.gatewayV6}/64 dev wan0 nodad`,
+      'link set wan0 up',
+      'link set inner1 up',
+      'link set inner0 up',
+      `addr add ${INNER_V4}/24 dev inner0`,
+      `addr add ${INNER_V6}/64 dev inner0 nodad`,
+      `addr add ${BEYOND_V4}/32 dev inner0`,
+      `addr add ${BEYOND_V6}/128 dev inner0 nodad`,
+      ...guardRules()
+    ])
+    const server = this.run(this.inGateway, [process.execPath, TRANSFER, 'server', '80'], 'http')
+    await waitUntil('the inner HTTP server', async () => (await server.output()).includes('listening'))
+  }
+}
+
+const SYSCTLS = [
+  ...['all', 'default'].map((name) => `net.ipv4.conf.${name}.rp_filter=0`),
+  ...['all', 'default'].map((name) => `net.ipv6.conf.${name}.accept_dad=0`),
+  'net.ipv4.ping_group_range=0 2147483647'
+]
+
+/**
+ * What comes in from outside for an inner address is dropped by a routing rule. The rule has to come before the table of
+ * local addresses, which by default is asked first: that one moves down.
+ */
+function guardRules(): string[] {
+  const rules: string[] = []
+  for (const [family, inner] of [
+    ['-4', ['10.0.0.0/8', BEYOND_V4]],
+    ['-6', ['fd00::/8', BEYOND_V6]]
+  ] as const) {
+    for (const prefix of inner) rules.push(`${family} rule add pref 1 iif wan0 to ${prefix} blackhole`)
+    rules.push(`${family} rule add pref 2 lookup local`, `${family} rule del pref 0 lookup local`)
+  }
+  return rules
+}
+
+const httpUrl = (host: string): string => (host.includes(':') ? `http://[${host}]` : `http://${host}`)
+
+async function ipBatch(namespace: string, lines: readonly string[]): Promise<void> {
+  for (const line of lines) await runCommand(['ip', '-n', namespace, ...line.split(' ')])
+}
