@@ -1,0 +1,26 @@
+/**
+ * Memory that C functions may touch: buffers whose address is known and never changes.
+ * @module
+ */
+import { koffi } from './libc.ts'
+
+/**
+ * Address of the first byte as a plain number. It stays valid for as long as the buffer is reachable, since backing
+ * stores do not move (but small typed arrays may: only use buffers made by `nativeBuffer`, `Buffer` or over an
+ * `ArrayBuffer`). User addresses of Linux fit into 53 bits.
+ * @throws NativeUnavailableError
+ */
+export function addressOf(buffer: Uint8Array): number {
+  return Number(koffi().address(buffer))
+}
+
+/** A zeroed buffer with a backing store of its own, outside of Node's shared pool. */
+export function nativeBuffer(length: number): Buffer {
+  return Buffer.from(new ArrayBuffer(length))
+}
+
+/** Writes an address, or any other unsigned 64-bit number below 2^53, little-endian. */
+export function writePointer(buffer: Buffer, offset: number, address: number): void {
+  buffer.writeUInt32LE(address % 0x1_0000_0000, offset)
+  buffer.writeUInt32LE(Math.floor(address / 0x1_0000_0000), offset + 4)
+}
