@@ -50,11 +50,7 @@ function privateScalar(curve: PrimeCurve, random: RandomSource): Buffer {
 
 /** Our half of an exchange over `curve`, with the private key taken from `random`. */
 export function startEcp(group: number, curve: PrimeCurve, random: RandomSource): KeyExchange {
-  return ecpFromScalar(group, curve, privateScalar(curve, random))
-}
-
-/** The same from a given scalar of `curve.length` bytes, which is overwritten. */
-export function ecpFromScalar(group: number, curve: PrimeCurve, scalar: Uint8Array): KeyExchange {
+  const scalar = privateScalar(curve, random)
   let ecdh: ECDH | undefined = createECDH(curve.opensslName)
   ecdh.setPrivateKey(scalar)
   scalar.fill(0)
