@@ -1,0 +1,211 @@
+/**
+ * Message IDs, the window of one, retransmission and stored responses of one IKE SA (RFC 7296 sections 2.1 to 2.3,
+ * RFC 9329 section 6.2). Knows packets and numbers, nothing of their contents.
+ *
+ * Invariants: at most one request is outstanding in each direction; a request keeps its bytes until it is answered
+ * or abandoned; only the last response is stored.
+ * @module
+ */
+import type { RandomSource } from '../crypto/types.ts'
+import type { IkeTimers } from './types.ts'
+
+/** One IKE message: a single packet, or its fragments in order. */
+export type Packets = readonly Uint8Array[]
+
+interface OutstandingRequest {
+  readonly messageId: number
+  readonly exchangeType: number
+  packets: Packets
+  readonly firstSentAt: number
+  lastSentAt: number
+  /** Retransmissions since the path was last changed. */
+  tries: number
+  onStreamSince: number
+}
+
+export type RequestKind =
+  /** The next one: process it and call `storeResponse`. */
+  | 'new'
+  /** Answered already: send the stored response again. */
+  | 'answered'
+  /** Being processed: say nothing. */
+  | 'in-progress'
+  /** Outside the window: drop. */
+  | 'outside'
+
+export type TimeoutAction = 'retransmit' | 'failed' | 'idle'
+
+const MAX_MESSAGE_ID = 0xffff_ffff
+
+export class ExchangeManager {
+  readonly #timers: IkeTimers
+  readonly #random: RandomSource
+  #nextRequestId = 0
+  #expectedRequestId = 0
+  #outstanding: OutstandingRequest | undefined
+  #deadline: number | undefined
+  #inProgress = false
+  #response: Packets = []
+
+  constructor(timers: IkeTimers, random: RandomSource) {
+    this.#timers = timers
+    this.#random = random
+  }
+
+  /** The Message ID of our next request. */
+  get nextRequestId(): number {
+    return this.#nextRequestId
+  }
+
+  /** The Message ID that the peer's next request must have. */
+  get expectedRequestId(): number {
+    return this.#expectedRequestId
+  }
+
+  get outstandingId(): number | undefined {
+    return this.#outstanding?.messageId
+  }
+
+  get outstandingExchange(): number | undefined {
+    return this.#outstanding?.exchangeType
+  }
+
+  /** The packets of the outstanding request, bit for bit as they were sent. */
+  get outstandingPackets(): Packets {
+    return this.#outstanding?.packets ?? []
+  }
+
+  /** When `timeout` wants to be called. */
+  get deadline(): number | undefined {
+    return this.#deadline
+  }
+
+  /** False once the Message IDs are used up: the IKE SA must be rekeyed or closed (RFC 7296 section 2.2). */
+  get hasMessageIds(): boolean {
+    return this.#nextRequestId < MAX_MESSAGE_ID
+  }
+
+  /** Takes a request on its way. `reliable`: it goes over a stream; undefined: there is no path at the moment. */
+  begin(now: number, exchangeType: number, packets: Packets, reliable: boolean | undefined): void {
+    this.#outstanding = {
+      messageId: this.#nextRequestId,
+      exchangeType,
+      packets,
+      firstSentAt: now,
+      lastSentAt: now,
+      tries: 0,
+      onStreamSince: now
+    }
+    this.#arm(now, reliable)
+  }
+
+  /** Another IKE_SA_INIT with the same Message ID 0, after COOKIE or INVALID_KE_PAYLOAD (RFC 7296 section 2.6). */
+  restart(now: number, packets: Packets, reliable: boolean | undefined): void {
+    const exchangeType = this.#outstanding?.exchangeType ?? 0
+    this.#outstanding = undefined
+    this.begin(now, exchangeType, packets, reliable)
+  }
+
+  /**
+   * The path changed: the request is due on it at once (RFC 4555 section 3.5, RFC 9329 section 6.2) and its
+   * retransmission begins anew.
+   */
+  pathChanged(now: number, reliable: boolean | undefined): void {
+    if (this.#outstanding === undefined) return
+    this.#outstanding.tries = 0
+    this.#outstanding.lastSentAt = now
+    this.#outstanding.onStreamSince = now
+    this.#arm(now, reliable)
+  }
+
+  /** Says what to do now that `deadline` has come. */
+  timeout(now: number, reliable: boolean | undefined): TimeoutAction {
+    const request = this.#outstanding
+    if (request === undefined || this.#deadline === undefined || now < this.#deadline) return 'idle'
+    const { retransmitTries, streamRequestTimeoutMs } = this.#timers
+    const failed = reliable
+      ? now - request.onStreamSince >= streamRequestTimeoutMs
+      : request.tries >= retransmitTries
+    if (failed) {
+      this.#deadline = undefined
+      return 'failed'
+    }
+    request.tries++
+    request.lastSentAt = now
+    this.#arm(now, reliable)
+    return 'retransmit'
+  }
+
+  /** True when this is the response that is waited for. */
+  expectsResponse(messageId: number, exchangeType: number): boolean {
+    return this.#outstanding?.messageId === messageId && this.#outstanding.exchangeType === exchangeType
+  }
+
+  /**
+   * The outstanding request was answered.
+   * @returns milliseconds since it was last sent
+   */
+  complete(now: number): number {
+    const rttMs = now - (this.#outstanding?.lastSentAt ?? now)
+    this.abandon()
+    this.#nextRequestId++
+    return rttMs
+  }
+
+  /** Gives the outstanding request up without using its answer. */
+  abandon(): void {
+    this.#outstanding = undefined
+    this.#deadline = undefined
+  }
+
+  classifyRequest(messageId: number): RequestKind {
+    if (messageId === this.#expectedRequestId) return this.#inProgress ? 'in-progress' : 'new'
+    // The response to the one before is only forgotten when the next one is answered.
+    if (messageId === this.#expectedRequestId - 1 && !this.#inProgress) return 'answered'
+    return 'outside'
+  }
+
+  /** The request with the expected Message ID is being processed. */
+  accept(): void {
+    this.#inProgress = true
+  }
+
+  storeResponse(packets: Packets): void {
+    this.#inProgress = false
+    this.#response = packets
+    this.#expectedRequestId++
+  }
+
+  get storedResponse(): Packets {
+    return this.#response
+  }
+
+  /** RFC 6311 section 5.1: continue with these Message IDs, forgetting what was outstanding. */
+  synchronise(nextRequestId: number, expectedRequestId: number): void {
+    this.abandon()
+    this.#nextRequestId = nextRequestId
+    this.#expectedRequestId = expectedRequestId
+    this.#inProgress = false
+    this.#response = []
+  }
+
+  #arm(now: number, reliable: boolean | undefined): void {
+    const request = this.#outstanding
+    if (request === undefined || reliable === undefined) {
+      this.#deadline = undefined
+      return
+    }
+    const { retransmitTimeoutMs, retransmitBase, streamRetransmitMs, streamRequestTimeoutMs } = this.#timers
+    if (reliable) {
+      const slow = streamRetransmitMs * 2 ** request.tries
+      this.#deadline = Math.min(now + slow, request.onStreamSince + streamRequestTimeoutMs)
+      return
+    }
+    this.#deadline = now + this.#jittered(retransmitTimeoutMs * retransmitBase ** request.tries)
+  }
+
+  #jittered(delayMs: number): number {
+    const [sample = 0] = this.#random.bytes(1)
+    return delayMs * (1 + this.#timers.retransmitJitter * (sample / 255))
+  }
+}

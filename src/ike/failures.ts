@@ -1,0 +1,122 @@
+/**
+ * What can go wrong with a peer, as errors that say what happened and what to do (exit codes 75, 76 and 77).
+ * @module
+ */
+import { formatProposal, type ProposalKind } from '../crypto/proposal.ts'
+import { AuthenticationError, type IkestreamError, ProtocolError, TemporaryError } from '../errors.ts'
+import { NotifyType, nameOf } from '../wire/ike-constants.ts'
+import type { Proposal } from '../wire/ike-message.ts'
+
+const OTHER_SIDE_LOGS = "Look into the gateway's log for its reason."
+
+export function authenticationRejected(): AuthenticationError {
+  return new AuthenticationError('authentication-failed', 'The gateway rejected our authentication.', {
+    hint: `Check the identity and the pre-shared key, certificate or password. ${OTHER_SIDE_LOGS}`
+  })
+}
+
+export function wrongIdentity(expected: string, received: string): AuthenticationError {
+  return new AuthenticationError(
+    'identity-mismatch',
+    `The gateway says it is ${received}, not ${expected}.`,
+    { hint: 'If that is the gateway you mean, give its name with --remote-id.' }
+  )
+}
+
+export function noProposalChosen(kind: ProposalKind, offered: readonly Proposal[]): ProtocolError {
+  const shown = offered.map((proposal) => formatProposal(proposal, kind)).join(', ')
+  const option = kind === 'ike' ? '--ike' : '--esp'
+  return new ProtocolError(
+    'no-proposal-chosen',
+    `The gateway accepts none of the ${kind.toUpperCase()} proposals that were offered: ${shown}.`,
+    { hint: `Offer what the gateway is configured for, with ${option}.` }
+  )
+}
+
+export function invalidChoice(reason: string): ProtocolError {
+  return new ProtocolError('invalid-choice', `The gateway's answer does not fit our offer: ${reason}.`)
+}
+
+export function trafficSelectorsUnacceptable(): ProtocolError {
+  return new ProtocolError(
+    'ts-unacceptable',
+    'The gateway does not allow the networks (traffic selectors) that were asked for.',
+    { hint: 'Ask for other networks with --remote-ts, or for a virtual address if the gateway assigns one.' }
+  )
+}
+
+export function internalAddressFailure(): ProtocolError {
+  return new ProtocolError(
+    'internal-address-failure',
+    'The gateway assigned no virtual address.',
+    { hint: 'Its address pool may be used up or not be meant for this identity. Ask its operator.' }
+  )
+}
+
+export function invalidSyntax(what: string): ProtocolError {
+  return new ProtocolError('invalid-syntax', `The peer sent a malformed message: ${what}.`)
+}
+
+export function unsupportedCritical(payloadType: number): ProtocolError {
+  return new ProtocolError(
+    'unsupported-critical-payload',
+    `The peer insists on payload type ${payloadType}, which is not known here.`
+  )
+}
+
+export function protocolViolation(what: string): ProtocolError {
+  return new ProtocolError('protocol-violation', `The peer broke the IKE protocol: ${what}.`)
+}
+
+export function refused(what: string, notifyType: number): ProtocolError {
+  const name = nameOf(NotifyType, notifyType, 'NOTIFY')
+  return new ProtocolError('refused', `The peer refused ${what}: ${name}.`, { hint: OTHER_SIDE_LOGS })
+}
+
+export function peerTimeout(exchange: string): TemporaryError {
+  return new TemporaryError('ike-timeout', `The peer did not answer ${exchange} in time.`, {
+    hint: 'It may be down or unreachable; try again, or another transport.'
+  })
+}
+
+export function lifetimeExpired(what: string): TemporaryError {
+  return new TemporaryError('lifetime-expired', `The ${what} could not be renewed before its lifetime ended.`, {
+    hint: 'Connect again.'
+  })
+}
+
+export function stateOutOfSync(): TemporaryError {
+  return new TemporaryError('out-of-sync', 'The peer kept answering TEMPORARY_FAILURE for minutes.', {
+    hint: 'Connect again.'
+  })
+}
+
+export function initRetriesExhausted(): ProtocolError {
+  return new ProtocolError(
+    'init-loop',
+    'The gateway kept asking for other cookies or key exchange groups without ever being content.',
+    { hint: 'A NAT that changes our address with every packet does this; try a stream transport.' }
+  )
+}
+
+/** The error for an error notify in answer to IKE_AUTH (RFC 7296 section 3.10.1). */
+export function errorOfNotify(notifyType: number, espProposals: readonly Proposal[]): IkestreamError {
+  switch (notifyType) {
+    case NotifyType.AUTHENTICATION_FAILED:
+      return authenticationRejected()
+    case NotifyType.NO_PROPOSAL_CHOSEN:
+      return noProposalChosen('esp', espProposals)
+    case NotifyType.TS_UNACCEPTABLE:
+    case NotifyType.SINGLE_PAIR_REQUIRED:
+      return trafficSelectorsUnacceptable()
+    case NotifyType.INTERNAL_ADDRESS_FAILURE:
+    case NotifyType.FAILED_CP_REQUIRED:
+      return internalAddressFailure()
+    case NotifyType.INVALID_SYNTAX:
+      return new ProtocolError('invalid-syntax', 'The peer could not read our message (INVALID_SYNTAX).', {
+        hint: OTHER_SIDE_LOGS
+      })
+    default:
+      return refused('IKE_AUTH', notifyType)
+  }
+}

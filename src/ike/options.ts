@@ -1,0 +1,83 @@
+/**
+ * Every figure of the IKE engine with where it comes from. What a user may change is in `IkeTimers`; the rest
+ * are bounds that keep a hostile peer from costing memory or looping.
+ * @module
+ */
+import type { IkeTimers } from './types.ts'
+
+/**
+ * UDP: sends at 0, 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 s, given up at 63.5 s. RFC 7296 section 2.4 wants exponential
+ * back-off; its "at least a dozen times over several minutes" is left to whoever reconnects.
+ */
+export const DEFAULT_TIMERS: IkeTimers = {
+  retransmitTimeoutMs: 500,
+  retransmitBase: 2,
+  retransmitTries: 6,
+  retransmitJitter: 0.1,
+  // RFC 9329 section 6.2 permits retransmission on a stream; a relay behind it may lose the UDP half of the way.
+  streamRetransmitMs: 10_000,
+  streamRequestTimeoutMs: 60_000,
+  livenessMs: 10_000,
+  clusterLivenessMs: 5_000,
+  ikeLifetimeMs: 4 * 3_600_000,
+  childLifetimeMs: 3_600_000,
+  childLifetimeBytes: 2 ** 36,
+  // Half of the sequence numbers without ESN (RFC 4303 section 3.3.3).
+  childLifetimePackets: 2 ** 31,
+  rekeyMargin: 0.1,
+  natKeepaliveMs: 20_000,
+  halfOpenTimeoutMs: 30_000
+}
+
+/** RFC 7383 section 2.5.1 recommends 1280 for IPv6; every other implementation uses it for both families. */
+export const DEFAULT_FRAGMENT_SIZE = 1280
+/** IPv6 header (the larger of the two), UDP header, non-ESP marker: what an IKE message is not. */
+export const DATAGRAM_OVERHEAD = 40 + 8 + 4
+
+/** Nonces that we make; RFC 7296 section 2.10 wants half the PRF's key at least, 16 to 256 bytes. */
+export const NONCE_LENGTH = 32
+export const MIN_NONCE_LENGTH = 16
+export const MAX_NONCE_LENGTH = 256
+/** RFC 7296 section 2.6. */
+export const MAX_COOKIE_LENGTH = 64
+
+/** COOKIE and INVALID_KE_PAYLOAD answers to one IKE_SA_INIT before it is given up (RFC 7296 section 2.6.1 gives no figure). */
+export const MAX_INIT_RETRIES = 8
+/** INVALID_KE_PAYLOAD answers to one CREATE_CHILD_SA. */
+export const MAX_KE_RETRIES = 3
+/** Requests of one IKE_AUTH: EAP needs at least ten (RFC 7296 section 2.16), EAP-TLS with long chains many more. */
+export const MAX_AUTH_ROUNDS = 120
+
+/** RFC 7383 section 3 and RFC 7296 section 2: nothing larger than 64 KB is put together. */
+export const MAX_REASSEMBLED_LENGTH = 65_535
+export const MAX_FRAGMENTS = 255
+/** Unfinished reassembly is forgotten after this long (RFC 7383 section 2.6 leaves it to the receiver). */
+export const REASSEMBLY_TIMEOUT_MS = 60_000
+
+/** TEMPORARY_FAILURE: wait, then again (RFC 7296 section 2.25 says how, not how long); after minutes the IKE SA is closed. */
+export const TEMPORARY_FAILURE_DELAY_MS = 2_000
+export const TEMPORARY_FAILURE_GIVE_UP_MS = 180_000
+/** A refused rekeying is tried again after this long, until the hard lifetime. */
+export const REKEY_RETRY_MS = 30_000
+/** A replaced inbound SA stays this long after its DELETE, for packets still on their way. */
+export const CHILD_GRACE_MS = 3_000
+/** The responder of a rekeying sends on the new SA from then on, even without a sign of the initiator (RFC 7296 section 2.8). */
+export const OUTBOUND_SWITCH_MS = 5_000
+/** A replaced SA whose replacer does not delete it is deleted by us. */
+export const REPLACED_PATIENCE_MS = 30_000
+/** How long the answer to our last DELETE is worth waiting for. */
+export const CLOSE_PATIENCE_MS = 5_000
+/** A responder keeps an SA without a path this long (RFC 4555 section 3.11: at least five minutes). */
+export const LOST_PATH_PATIENCE_MS = 300_000
+/** Unauthenticated hints (INVALID_IKE_SPI) lead to at most one liveness check in this time (RFC 7296 section 2.21.4). */
+export const HINT_INTERVAL_MS = 10_000
+
+/** Child SAs of one peer, rekeyed ones included. */
+export const MAX_CHILD_SAS = 64
+/** Requests of ours waiting for the window. */
+export const MAX_QUEUED_TASKS = 64
+
+/** A cookie secret's life; the one before is still taken (RFC 7296 section 2.6 suggests changing it often under attack). */
+export const COOKIE_SECRET_LIFETIME_MS = 60_000
+/** Unprotected answers (INVALID_IKE_SPI, INVALID_MAJOR_VERSION) a second, all peers together (RFC 7296 section 2.21.4). */
+export const UNPROTECTED_ANSWERS_PER_SECOND = 10
