@@ -75,6 +75,7 @@ export function createAuth(localAuth: LocalAuth, context: CreateAuthContext): Au
       return createEapAuth(context)
     case 'certificate': {
       const choice = chooseSignature(localAuth.key, context.peerHashes)
+      if (choice === undefined) throw noCommonSignature(localAuth.key.kind)
       const data = createSignatureAuth(localAuth.key, choice, context.octets)
       return { method: choice.authMethod, data }
     }
@@ -223,6 +224,14 @@ function wrongIdentity(expected: Identity, actual: Identity): IkestreamError {
     'auth-identity-mismatch',
     `The other end proved to be ${got}, but ${wanted} was expected.`,
     { hint: `If that is the gateway you mean, connect with --remote-identity ${JSON.stringify(got)}.` }
+  )
+}
+
+function noCommonSignature(kind: string): IkestreamError {
+  return new AuthenticationError(
+    'auth-no-common-signature',
+    `The other end accepts no signature that this end's ${kind} key can make.`,
+    { hint: 'Use a certificate with a key of another kind; RSA keys are understood nearly everywhere.' }
   )
 }
 

@@ -6,6 +6,16 @@
  * decoding answers undefined and never throws.
  * @module
  */
+import {
+  type DerElement,
+  DerTag,
+  der,
+  derOid,
+  derSequence,
+  derSet,
+  readDerAll,
+  readDerSequence
+} from '../../crypto/der.ts'
 
 interface AttributeKind {
   /** The first is the one that `formatDistinguishedName` writes. */
@@ -15,21 +25,13 @@ interface AttributeKind {
   readonly stringTag?: number
 }
 
-const Tag = {
-  UTF8_STRING: 12,
-  PRINTABLE_STRING: 19,
-  T61_STRING: 20,
-  IA5_STRING: 22,
-  UNIVERSAL_STRING: 28,
-  BMP_STRING: 30
-} as const
-const OID_TAG = 6
-const SEQUENCE_TAG = 0x30
-const SET_TAG = 0x31
+/** String types that only decoding meets. */
+const T61_STRING = 0x14
+const BMP_STRING = 0x1e
 
 const ATTRIBUTES: readonly AttributeKind[] = [
   { keywords: ['CN'], oid: '2.5.4.3' },
-  { keywords: ['C'], oid: '2.5.4.6', stringTag: Tag.PRINTABLE_STRING },
+  { keywords: ['C'], oid: '2.5.4.6', stringTag: DerTag.PRINTABLE_STRING },
   { keywords: ['ST', 'SP'], oid: '2.5.4.8' },
   { keywords: ['L'], oid: '2.5.4.7' },
   { keywords: ['O'], oid: '2.5.4.10' },
@@ -40,13 +42,13 @@ const ATTRIBUTES: readonly AttributeKind[] = [
   { keywords: ['G', 'GN', 'givenName'], oid: '2.5.4.42' },
   { keywords: ['I', 'initials'], oid: '2.5.4.43' },
   { keywords: ['T', 'title'], oid: '2.5.4.12' },
-  { keywords: ['SN', 'serialNumber'], oid: '2.5.4.5', stringTag: Tag.PRINTABLE_STRING },
-  { keywords: ['dnQualifier'], oid: '2.5.4.46', stringTag: Tag.PRINTABLE_STRING },
+  { keywords: ['SN', 'serialNumber'], oid: '2.5.4.5', stringTag: DerTag.PRINTABLE_STRING },
+  { keywords: ['dnQualifier'], oid: '2.5.4.46', stringTag: DerTag.PRINTABLE_STRING },
   { keywords: ['pseudonym'], oid: '2.5.4.65' },
-  { keywords: ['E', 'emailAddress', 'email'], oid: '1.2.840.113549.1.9.1', stringTag: Tag.IA5_STRING },
+  { keywords: ['E', 'emailAddress', 'email'], oid: '1.2.840.113549.1.9.1', stringTag: DerTag.IA5_STRING },
   { keywords: ['unstructuredName'], oid: '1.2.840.113549.1.9.2' },
   { keywords: ['UID'], oid: '0.9.2342.19200300.100.1.1' },
-  { keywords: ['DC'], oid: '0.9.2342.19200300.100.1.25', stringTag: Tag.IA5_STRING }
+  { keywords: ['DC'], oid: '0.9.2342.19200300.100.1.25', stringTag: DerTag.IA5_STRING }
 ]
 
 /** Enough for any real name, and a bound on the work that a hostile one causes. */
@@ -77,9 +79,9 @@ export function encodeDistinguishedName(text: string): Uint8Array | undefined {
     const value = unescapeValue(part.slice(equals + 1).trim())
     const attribute = encodeAttribute(keyword, value)
     if (attribute === undefined) return undefined
-    sets.push(der(SET_TAG, attribute))
+    sets.push(derSet(attribute))
   }
-  return der(SEQUENCE_TAG, ...sets)
+  return derSequence(...sets)
 }
 
 /** The text of a DER name, or undefined if it is not one. What `encodeDistinguishedName` makes of the text is equal to it. */
@@ -155,26 +157,14 @@ function encodeAttribute(keyword: string, value: string): Uint8Array | undefined
   const oid = kind?.oid ?? (/^[0-2](\.\d{1,9})+$/.test(keyword) ? keyword : undefined)
   if (oid === undefined || value === '') return undefined
   const tag = stringTagFor(value, kind?.stringTag)
-  return der(SEQUENCE_TAG, der(OID_TAG, encodeOid(oid)), der(tag, new TextEncoder().encode(value)))
+  return derSequence(derOid(oid), der(tag, new TextEncoder().encode(value)))
 }
 
 function stringTagFor(value: string, wanted: number | undefined): number {
   const printable = /^[A-Za-z0-9 '()+,\-./:=?]*$/.test(value)
   const ascii = /^\p{ASCII}*$/u.test(value)
-  if (wanted === Tag.IA5_STRING && ascii) return Tag.IA5_STRING
-  return printable ? Tag.PRINTABLE_STRING : Tag.UTF8_STRING
-}
-
-function encodeOid(oid: string): Uint8Array {
-  const [first = 0, second = 0, ...rest] = oid.split('.').map(Number)
-  const bytes: number[] = []
-  for (const arc of [first * 40 + second, ...rest]) {
-    const groups = [arc % 128]
-    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128))
-      groups.unshift((left % 128) | 0x80)
-    bytes.push(...groups)
-  }
-  return Uint8Array.from(bytes)
+  if (wanted === DerTag.IA5_STRING && ascii) return DerTag.IA5_STRING
+  return printable ? DerTag.PRINTABLE_STRING : DerTag.UTF8_STRING
 }
 
 function decodeOid(bytes: Uint8Array): string | undefined {
@@ -200,71 +190,23 @@ function keywordOf(oid: string): string {
 
 function attributeText(attribute: NameAttribute): string {
   const { stringTag, value } = attribute
-  if (stringTag === Tag.BMP_STRING && value.length % 2 === 0) {
+  if (stringTag === BMP_STRING && value.length % 2 === 0) {
     let text = ''
     for (let index = 0; index < value.length; index += 2) {
       text += String.fromCharCode(((value[index] ?? 0) << 8) | (value[index + 1] ?? 0))
     }
     return text
   }
-  if (stringTag === Tag.T61_STRING) return String.fromCharCode(...value)
+  if (stringTag === T61_STRING) return String.fromCharCode(...value)
   return new TextDecoder().decode(value)
 }
 
-function der(tag: number, ...contents: readonly Uint8Array[]): Uint8Array {
-  const length = contents.reduce((sum, part) => sum + part.length, 0)
-  const lengthBytes =
-    length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
-  const bytes = new Uint8Array(1 + lengthBytes.length + length)
-  bytes.set([tag, ...lengthBytes])
-  let offset = 1 + lengthBytes.length
-  for (const part of contents) {
-    bytes.set(part, offset)
-    offset += part.length
-  }
-  return bytes
-}
-
-interface Element {
-  readonly tag: number
-  readonly content: Uint8Array
-  readonly rest: Uint8Array
-}
-
-function readElement(bytes: Uint8Array): Element | undefined {
-  const tag = bytes[0]
-  const first = bytes[1]
-  if (tag === undefined || first === undefined) return undefined
-  const lengthBytes = first < 0x80 ? 0 : first - 0x80
-  if (first === 0x80 || lengthBytes > 2) return undefined
-  let length = lengthBytes === 0 ? first : 0
-  for (let index = 0; index < lengthBytes; index++) length = length * 256 + (bytes[2 + index] ?? 0)
-  const start = 2 + lengthBytes
-  if (start + length > bytes.length) return undefined
-  return { tag, content: bytes.subarray(start, start + length), rest: bytes.subarray(start + length) }
-}
-
-/** The elements that follow one another in `content`, or undefined if one of them is broken or of another type. */
-function readAll(content: Uint8Array, tag: number): Uint8Array[] | undefined {
-  const elements: Uint8Array[] = []
-  for (let rest = content; rest.length > 0; ) {
-    const element = readElement(rest)
-    if (element === undefined || element.tag !== tag || elements.length >= MAX_RELATIVE_NAMES)
-      return undefined
-    elements.push(element.content)
-    rest = element.rest
-  }
-  return elements
-}
-
 function parseName(name: Uint8Array): RelativeName[] | undefined {
-  const outer = readElement(name)
-  if (outer === undefined || outer.tag !== SEQUENCE_TAG || outer.rest.length > 0) return undefined
-  const sets = readAll(outer.content, SET_TAG)
-  if (sets === undefined) return undefined
+  const sets = readDerSequence(name)
+  if (sets === undefined || sets.length > MAX_RELATIVE_NAMES) return undefined
   const parsed: RelativeName[] = []
   for (const set of sets) {
-    const attributes = readAll(set, SEQUENCE_TAG)?.map(parseAttribute)
+    const attributes = set.tag === DerTag.SET ? readDerAll(set.contents)?.map(parseAttribute) : undefined
     if (attributes === undefined || attributes.length === 0) return undefined
     const sound = attributes.filter((one) => one !== undefined)
     if (sound.length !== attributes.length) return undefined
@@ -273,11 +215,9 @@ function parseName(name: Uint8Array): RelativeName[] | undefined {
   return parsed
 }
 
-function parseAttribute(bytes: Uint8Array): NameAttribute | undefined {
-  const type = readElement(bytes)
-  if (type === undefined || type.tag !== OID_TAG) return undefined
-  const oid = decodeOid(type.content)
-  const value = readElement(type.rest)
-  if (oid === undefined || value === undefined || value.rest.length > 0) return undefined
-  return { oid, stringTag: value.tag, value: value.content }
+function parseAttribute(element: DerElement): NameAttribute | undefined {
+  const [type, value, ...rest] = readDerSequence(element.encoding) ?? []
+  if (type?.tag !== DerTag.OBJECT_IDENTIFIER || value === undefined || rest.length > 0) return undefined
+  const oid = decodeOid(type.contents)
+  return oid === undefined ? undefined : { oid, stringTag: value.tag, value: value.contents }
 }

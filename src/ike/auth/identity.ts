@@ -6,6 +6,7 @@
  * @module
  */
 import { ConfigurationError } from '../../errors.ts'
+import { addressFromBytes, addressToBytes, IPV4_LENGTH, IPV6_LENGTH } from '../../wire/address.ts'
 import { IdType } from '../../wire/ike-constants.ts'
 import type { Identity } from '../types.ts'
 import {
@@ -13,7 +14,6 @@ import {
   formatDistinguishedName,
   sameDistinguishedName
 } from './distinguished-name.ts'
-import { formatIpAddress, parseIpv4, parseIpv6 } from './ip-text.ts'
 
 const TYPE_OF_PREFIX: ReadonlyMap<string, number> = new Map([
   ['ipv4', IdType.IPV4_ADDR],
@@ -92,9 +92,10 @@ function prefixed(text: string): Identity | undefined {
 function encodeAs(idType: number, value: string): Uint8Array | undefined {
   switch (idType) {
     case IdType.IPV4_ADDR:
-      return parseIpv4(value)
-    case IdType.IPV6_ADDR:
-      return parseIpv6(value)
+    case IdType.IPV6_ADDR: {
+      const address = addressToBytes(value)
+      return address?.length === addressLength(idType) ? address : undefined
+    }
     case IdType.DER_ASN1_DN:
       return encodeDistinguishedName(value)
     default:
@@ -114,10 +115,10 @@ function guessed(text: string): Identity {
       : { idType: IdType.DER_ASN1_DN, data: name }
   }
   if (text.includes('@')) return { idType: IdType.RFC822_ADDR, data: bytes(text) }
-  const ipv4 = parseIpv4(text)
-  if (ipv4 !== undefined) return { idType: IdType.IPV4_ADDR, data: ipv4 }
-  const ipv6 = parseIpv6(text)
-  if (ipv6 !== undefined) return { idType: IdType.IPV6_ADDR, data: ipv6 }
+  const address = addressToBytes(text)
+  if (address !== undefined) {
+    return { idType: address.length === IPV4_LENGTH ? IdType.IPV4_ADDR : IdType.IPV6_ADDR, data: address }
+  }
   return { idType: text.includes(':') ? IdType.KEY_ID : IdType.FQDN, data: bytes(text) }
 }
 
@@ -126,9 +127,8 @@ function plainText(identity: Identity): string | undefined {
   const { idType, data } = identity
   switch (idType) {
     case IdType.IPV4_ADDR:
-      return data.length === 4 ? formatIpAddress(data) : undefined
     case IdType.IPV6_ADDR:
-      return data.length === 16 ? formatIpAddress(data) : undefined
+      return data.length === addressLength(idType) ? addressFromBytes(data) : undefined
     case IdType.DER_ASN1_DN:
       return printable(formatDistinguishedName(data))
     case IdType.FQDN:
@@ -138,6 +138,10 @@ function plainText(identity: Identity): string | undefined {
     default:
       return undefined
   }
+}
+
+function addressLength(idType: number): number {
+  return idType === IdType.IPV4_ADDR ? IPV4_LENGTH : IPV6_LENGTH
 }
 
 function means(text: string, identity: Identity): boolean {

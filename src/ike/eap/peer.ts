@@ -20,6 +20,7 @@ import { Md5ChallengePeer } from './md5-challenge.ts'
 import { MschapV2Peer } from './mschapv2-peer.ts'
 import { decodeEapPacket, type EapPacket, eapMethodName, encodeEapResponse } from './packet.ts'
 import { showPeerText } from './peer-text.ts'
+import { TlsPeer } from './tls-peer.ts'
 import type { EapStep, MethodStep, PeerMethod } from './types.ts'
 
 /** Requests answered before giving up; 64 KiB of TLS in small fragments take about 130 of them. */
@@ -154,7 +155,7 @@ export class EapPeer {
 
   /** In order of preference. */
   #usableTypes(): number[] {
-    const types: number[] = []
+    const types: number[] = this.#credentials.tls === undefined ? [] : [EapType.TLS]
     if (this.#credentials.password !== undefined) {
       types.push(EapType.MSCHAPV2)
       if (!this.#mutualOnly) types.push(EapType.GTC, EapType.MD5_CHALLENGE)
@@ -163,7 +164,8 @@ export class EapPeer {
   }
 
   #createMethod(type: number): PeerMethod | undefined {
-    const { user, password } = this.#credentials
+    const { user, password, tls } = this.#credentials
+    if (tls !== undefined && type === EapType.TLS) return new TlsPeer(tls)
     if (password !== undefined) {
       if (type === EapType.MSCHAPV2) return new MschapV2Peer(user, password, this.#random)
       if (type === EapType.GTC) return new GtcPeer(password)
