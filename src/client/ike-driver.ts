@@ -32,7 +32,8 @@ export class IkeDriver {
   readonly session: IkeSession
   readonly #clock: Clock
   readonly #log: Logger
-  readonly #onEvent: (event: IkeEvent, driver: IkeDriver) => void
+  /** Whoever owns the session now. */
+  onEvent: (event: IkeEvent, driver: IkeDriver) => void
   readonly #transports = new Map<number, Transport>()
   #timer: { cancel(): void } | undefined
   #draining = false
@@ -47,7 +48,7 @@ export class IkeDriver {
     this.session = session
     this.#clock = clock
     this.#log = log
-    this.#onEvent = onEvent
+    this.onEvent = onEvent
   }
 
   get disposed(): boolean {
@@ -121,7 +122,7 @@ export class IkeDriver {
         this.#log.log(output.level, output.message, output.fields)
         return
       default:
-        this.#onEvent(output, this)
+        this.onEvent(output, this)
     }
   }
 

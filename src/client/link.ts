@@ -1,0 +1,38 @@
+/**
+ * One IKE session with the gateway and the transport that it uses right now.
+ * @module
+ */
+import type { EstablishedInfo } from '../ike/types.ts'
+import type { Transport, TransportHandlers } from '../transport/types.ts'
+import type { Path } from '../wire/endpoint.ts'
+import type { Candidate } from './openings.ts'
+import type { IkeDriver, IkeEvent } from './ike-driver.ts'
+
+export interface Link {
+  readonly driver: IkeDriver
+  readonly info: EstablishedInfo
+  transport: Transport
+  /** Where the transport leads, to open it again. */
+  candidate: Candidate
+  /** True while the SA is still on the path on which it was set up. */
+  fresh: boolean
+}
+
+/** What bringing up yields: the link, and the engine's events that came before anybody listened. */
+export interface Established {
+  readonly link: Link
+  readonly events: readonly IkeEvent[]
+}
+
+/** The path that IKE and ESP use once IKE_SA_INIT is done. */
+export function sessionPath(transport: Transport): Path {
+  return transport.path.natT ?? transport.path
+}
+
+/** Takes IKE messages only: for transports whose ESP nobody wants (probes, rungs that are not chosen yet). */
+export function ikeOnlyHandlers(
+  onIke: TransportHandlers['onIke'],
+  onClose: TransportHandlers['onClose']
+): TransportHandlers {
+  return { onIke, onClose, onEsp() {}, onEspBatchEnd() {}, onWritable() {} }
+}

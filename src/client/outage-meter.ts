@@ -1,0 +1,40 @@
+/**
+ * Measures what the inner traffic saw of a change of path: from the first packet that was not answered to the first
+ * that arrived on the new path (sans-IO).
+ * @module
+ */
+export class OutageMeter {
+  #silentSince: number | undefined
+  #pending = false
+
+  /** Packets that expect an answer went out. */
+  sent(now: number): void {
+    this.#silentSince ??= now
+  }
+
+  /**
+   * Authenticated ESP arrived.
+   * @returns the outage in milliseconds if a change of path was waiting for it
+   */
+  received(now: number): number | undefined {
+    const outageMs = this.#pending && this.#silentSince !== undefined ? now - this.#silentSince : undefined
+    const wasPending = this.#pending
+    this.#silentSince = undefined
+    this.#pending = false
+    return wasPending ? (outageMs ?? 0) : undefined
+  }
+
+  /** A change of path was made: the next arrival ends the outage. */
+  changed(): void {
+    this.#pending = true
+  }
+
+  get waiting(): boolean {
+    return this.#pending
+  }
+
+  /** Nothing arrived, and nothing had to: the change is over. */
+  settle(): void {
+    this.#pending = false
+  }
+}

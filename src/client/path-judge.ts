@@ -1,0 +1,104 @@
+/**
+ * Judges whether the path in use still carries the tunnel, from what goes out and what comes back (sans-IO).
+ *
+ * IKE that is answered proves nothing about ESP: gateways exist where one follows a change of path and the other
+ * does not, and networks that pass one and drop the other. So ESP is judged by ESP: packets that expect an answer
+ * (TCP, echo requests, DNS) went out, and no authenticated ESP came back.
+ *
+ * Two stages: after `silenceMs` of that the peer is asked with a liveness check (RFC 7296 section 2.4). No answer:
+ * the path is dead. Answered, but still no ESP after `espSilenceMs`: the path does not carry ESP. A verdict that turns out
+ * wrong (no other path does better either) makes the judge more patient, doubling up to `MAX_PATIENCE_FACTOR`.
+ * @module
+ */
+
+export interface PathJudgeTimings {
+  readonly silenceMs: number
+  readonly livenessAnswerMs: number
+  readonly espSilenceMs: number
+}
+
+export type PathVerdict =
+  /** Ask the peer: `asked` follows. */
+  | 'ask'
+  /** The liveness check was not answered in time. */
+  | 'peer-silent'
+  /** The peer answers IKE, but no ESP comes back. */
+  | 'esp-silent'
+
+const MAX_PATIENCE_FACTOR = 128
+/** Fewer unanswered packets than this prove nothing. */
+const MIN_UNANSWERED_PACKETS = 3
+
+export class PathJudge {
+  readonly #timings: PathJudgeTimings
+  #firstUnansweredAt: number | undefined
+  #unanswered = 0
+  #askedAt: number | undefined
+  #answered = false
+  #patience = 1
+  #carried = false
+
+  constructor(timings: PathJudgeTimings) {
+    this.#timings = timings
+  }
+
+  /** True once authenticated ESP has arrived since the last `reset`. */
+  get carriesEsp(): boolean {
+    return this.#carried
+  }
+
+  /** `packets` that expect an answer were sent. */
+  sent(now: number, packets: number): void {
+    if (packets === 0) return
+    this.#firstUnansweredAt ??= now
+    this.#unanswered += packets
+  }
+
+  /** Authenticated ESP arrived. */
+  received(): void {
+    this.#carried = true
+    this.#patience = 1
+    this.#clear()
+  }
+
+  asked(now: number): void {
+    this.#askedAt = now
+    this.#answered = false
+  }
+
+  /** Any authenticated IKE answer: the peer lives on this path. */
+  livenessAnswered(): void {
+    this.#answered = true
+  }
+
+  /** A new path is in use: everything starts anew. */
+  reset(): void {
+    this.#carried = false
+    this.#clear()
+  }
+
+  /** The last verdict led nowhere better: wait longer before the next. */
+  wasWrong(): void {
+    this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE_FACTOR)
+    this.#clear()
+  }
+
+  verdict(now: number): PathVerdict | undefined {
+    const since = this.#firstUnansweredAt
+    if (since === undefined || this.#unanswered < MIN_UNANSWERED_PACKETS) return undefined
+    if (this.#askedAt === undefined) {
+      return now - since >= this.#timings.silenceMs * this.#patience ? 'ask' : undefined
+    }
+    if (!this.#answered) {
+      return now - this.#askedAt >= this.#timings.livenessAnswerMs ? 'peer-silent' : undefined
+    }
+    return now - since >= this.#timings.espSilenceMs * this.#patience ? 'esp-silent' : undefined
+  }
+
+  #clear(): void {
+    this.#firstUnansweredAt = undefined
+    this.#unanswered = 0
+    this.#askedAt = undefined
+    this.#answered = false
+  }
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest'
+import { PathJudge } from '../../../src/client/path-judge.ts'
+
+const timings = { silenceMs: 700, livenessAnswerMs: 800, espSilenceMs: 2500 }
+
+describe('path judge', () => {
+  it('says nothing while packets are answered', () => {
+    const judge = new PathJudge(timings)
+    for (let now = 0; now < 10_000; now += 100) {
+      judge.sent(now, 3)
+      expect(judge.verdict(now)).toBeUndefined()
+      judge.received()
+    }
+    expect(judge.carriesEsp).toBe(true)
+  })
+
+  it('asks after silence, then calls the peer silent when the question is not answered', () => {
+    const judge = new PathJudge(timings)
+    judge.sent(0, 3)
+    expect(judge.verdict(699)).toBeUndefined()
+    expect(judge.verdict(700)).toBe('ask')
+    judge.asked(700)
+    expect(judge.verdict(1499)).toBeUndefined()
+    expect(judge.verdict(1500)).toBe('peer-silent')
+  })
+
+  it('calls ESP silent when IKE is answered but nothing comes back', () => {
+    const judge = new PathJudge(timings)
+    judge.sent(0, 5)
+    judge.asked(700)
+    judge.livenessAnswered()
+    expect(judge.verdict(2499)).toBeUndefined()
+    expect(judge.verdict(2500)).toBe('esp-silent')
+    expect(judge.carriesEsp).toBe(false)
+  })
+
+  it('does not judge by one or two packets', () => {
+    const judge = new PathJudge(timings)
+    judge.sent(0, 2)
+    expect(judge.verdict(60_000)).toBeUndefined()
+  })
+
+  it('becomes more patient after a wrong verdict, and eager again once ESP arrives', () => {
+    const judge = new PathJudge(timings)
+    judge.wasWrong()
+    judge.sent(0, 3)
+    expect(judge.verdict(1399)).toBeUndefined()
+    expect(judge.verdict(1400)).toBe('ask')
+    judge.received()
+    judge.sent(2000, 3)
+    expect(judge.verdict(2700)).toBe('ask')
+  })
+
+  it('starts anew on a new path', () => {
+    const judge = new PathJudge(timings)
+    judge.received()
+    judge.sent(0, 9)
+    judge.reset()
+    expect(judge.carriesEsp).toBe(false)
+    expect(judge.verdict(60_000)).toBeUndefined()
+  })
+})
