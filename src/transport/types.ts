@@ -42,8 +42,11 @@ export interface EspTransmit {
   readonly buffer: Uint8Array
   /** @returns the offset in `buffer` where a packet of at most `maxLength` bytes may be written, or -1: blocked, wait for `onWritable` */
   reserve(maxLength: number): number
-  /** The packet written at the offset that `reserve` returned last is `length` bytes long. */
-  commit(length: number): void
+  /**
+   * The packet written at the offset that `reserve` returned last is `length` bytes long.
+   * @param ecn ECN field for the outer header (RFC 6040 section 4.1), 0: Not-ECT; only UDP can honour it
+   */
+  commit(length: number, ecn?: number): void
   /** Hands everything committed to the kernel, in as few system calls as it can. */
   flush(): void
   /** False while the transport cannot take another batch (stream blocked). */
@@ -53,14 +56,24 @@ export interface EspTransmit {
 export interface TransportHandlers {
   /** One IKE message without marker or length. The bytes are only valid during the call. */
   onIke(message: Uint8Array, path: Path): void
-  /** One ESP packet at `buffer[offset, offset + length)`; it may be decrypted in place; only valid during the call. */
-  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path): void
+  /**
+   * One ESP packet at `buffer[offset, offset + length)`; it may be decrypted in place; only valid during the call.
+   * @param ecn ECN field of the outer header where the transport knows it (UDP), else absent (RFC 6040 section 4.2)
+   */
+  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn?: number): void
   /** The batch of `onEsp` calls is over: flush what was coalesced. */
   onEspBatchEnd(): void
   /** A blocked transport takes packets again. */
   onWritable(): void
   /** The end, exactly once; what came before it has been delivered. */
   onClose(failure: TransportFailure): void
+  /**
+   * A hint that something is wrong, from a source that nobody authenticates (ICMP after the peer was already heard):
+   * the transport goes on, a liveness check may be wise (RFC 7296 section 2.4).
+   */
+  onTrouble?(failure: TransportFailure): void
+  /** The path's MTU changed: `maxEspLength` has a new value. */
+  onMaxEspLength?(maxEspLength: number): void
 }
 
 export interface TransportStats {

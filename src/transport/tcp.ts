@@ -1,0 +1,19 @@
+/**
+ * RFC 9329 over plain TCP.
+ * @module
+ */
+import { type ConnectStreamOptions, connectStream } from './connect.ts'
+import { StreamTransport } from './stream.ts'
+import type { Transport } from './types.ts'
+
+/** The port of RFC 9329 section 2. */
+export const DEFAULT_TCP_PORT = 4500
+
+/**
+ * Opens the connection and stays silent: nothing is sent, not even the prefix, before the first message.
+ * @throws TransportError
+ */
+export async function openTcp(options: ConnectStreamOptions): Promise<Transport> {
+  const connected = await connectStream(options)
+  return new StreamTransport({ ...connected, kind: 'tcp', role: 'originator' })
+}

@@ -1,0 +1,188 @@
+/**
+ * One connected UDP socket through the C library: what Node's own datagrams lack is segmentation offload in both
+ * directions, control over fragmentation, and the path MTU.
+ *
+ * Invariants: non-blocking; no method but `open` throws; results are byte counts, or errno negated.
+ * @module
+ */
+
+import { checked, libc } from '../native/libc.ts'
+import {
+  AddressFamily,
+  Errno,
+  IpOption,
+  Ipv6Option,
+  MtuDiscover,
+  SocketLevel,
+  SocketOption,
+  SocketType,
+  UdpOption
+} from '../native/libc-constants.ts'
+import { addressOf, nativeBuffer } from '../native/memory.ts'
+import { MessageHeader } from '../native/message-header.ts'
+import { decodeSockaddr, encodeSockaddr, SOCKADDR_IN6_LENGTH } from '../native/sockaddr.ts'
+import type { Endpoint } from '../wire/endpoint.ts'
+import { TransportError } from './failure.ts'
+import { ipToBytes, ipToText } from './ip-text.ts'
+
+export interface UdpSocketOptions {
+  readonly remote: Endpoint
+  /** Port 0 is ephemeral. */
+  readonly local?: Endpoint | undefined
+  /** SO_BINDTODEVICE. */
+  readonly interface?: string | undefined
+  /** Wanted in each direction; the kernel's limit holds for those who may not force it. 0 leaves the default. */
+  readonly bufferBytes: number
+}
+
+const IPV4_UDP_OVERHEAD = 28
+const IPV6_UDP_OVERHEAD = 48
+
+export class UdpSocket {
+  readonly fd: number
+  readonly local: Endpoint
+  /** Bytes of IP and UDP headers in front of a payload. */
+  readonly overhead: number
+  /** Length of the segments in what `receive` returned last; the whole of it when nothing was coalesced. */
+  segmentLength = 0
+  readonly #ipv6: boolean
+  readonly #out = new MessageHeader(32)
+  readonly #in = new MessageHeader(64)
+  readonly #value = nativeBuffer(8)
+  readonly #valueAddress = addressOf(this.#value)
+
+  /** @throws SystemCallError, NativeUnavailableError, TransportError (not an IP address) */
+  static open(options: UdpSocketOptions): UdpSocket {
+    const remote = bytesOf(options.remote.address)
+    const family = remote.length === 4 ? AddressFamily.INET : AddressFamily.INET6
+    const type = SocketType.DGRAM | SocketType.NONBLOCK | SocketType.CLOEXEC
+    const fd = checked('socket', libc().socket(family, type, 0))
+    try {
+      if (options.interface !== undefined) {
+        const name = Buffer.concat([Buffer.from(options.interface), Buffer.alloc(1)])
+        const device = nativeBuffer(name.length)
+        device.set(name)
+        const { SOCKET } = SocketLevel
+        checked(
+          'setsockopt',
+          libc().setsockopt(fd, SOCKET, SocketOption.BINDTODEVICE, addressOf(device), name.length)
+        )
+      }
+      if (options.local !== undefined) {
+        const local = encodeSockaddr({ address: bytesOf(options.local.address), port: options.local.port })
+        checked('bind', libc().bind(fd, addressOf(local), local.length))
+      }
+      const peer = encodeSockaddr({ address: remote, port: options.remote.port })
+      checked('connect', libc().connect(fd, addressOf(peer), peer.length))
+      return new UdpSocket(fd, family === AddressFamily.INET6, options.bufferBytes)
+    } catch (error) {
+      libc().close(fd)
+      throw error
+    }
+  }
+
+  private constructor(fd: number, ipv6: boolean, bufferBytes: number) {
+    this.fd = fd
+    this.#ipv6 = ipv6
+    this.overhead = ipv6 ? IPV6_UDP_OVERHEAD : IPV4_UDP_OVERHEAD
+    this.local = localEndpoint(fd)
+    if (bufferBytes > 0) {
+      this.#setBuffer(SocketOption.RCVBUFFORCE, SocketOption.RCVBUF, bufferBytes)
+      this.#setBuffer(SocketOption.SNDBUFFORCE, SocketOption.SNDBUF, bufferBytes)
+    }
+    this.#out.nameLength = 0
+  }
+
+  /** UDP_GRO; false where the kernel lacks it. */
+  enableCoalescing(): boolean {
+    return this.#set(SocketLevel.UDP, UdpOption.GRO, 1)
+  }
+
+  /**
+   * Whether the kernel may fragment what is sent from now on. Where it may not (DF), a datagram larger than the path
+   * MTU is refused with EMSGSIZE.
+   */
+  allowFragmentation(allowed: boolean): void {
+    const value = allowed ? MtuDiscover.DONT : MtuDiscover.DO
+    if (this.#ipv6) this.#set(SocketLevel.IPV6, Ipv6Option.MTU_DISCOVER, value)
+    else this.#set(SocketLevel.IP, IpOption.MTU_DISCOVER, value)
+  }
+
+  /** What the kernel knows of the path, in bytes of IP packet; 0 when it does not tell. */
+  pathMtu(): number {
+    return this.#ipv6 ? this.#get(SocketLevel.IPV6, Ipv6Option.MTU) : this.#get(SocketLevel.IP, IpOption.MTU)
+  }
+
+  /** Size of the receive buffer as the kernel counts it (twice what was asked for, `man 7 socket`). */
+  receiveBufferBytes(): number {
+    return this.#get(SocketLevel.SOCKET, SocketOption.RCVBUF)
+  }
+
+  send(address: number, length: number): number {
+    const result = libc().send(this.fd, address, length, 0)
+    return result < 0 ? -libc().errno() : result
+  }
+
+  /** One call for a run of datagrams of `segmentLength` bytes each (the last may be shorter): UDP_SEGMENT. */
+  sendSegmented(address: number, length: number, segmentLength: number): number {
+    this.#out.setData(address, length)
+    this.#out.clearControl()
+    this.#out.addControl16(SocketLevel.UDP, UdpOption.SEGMENT, segmentLength)
+    const result = libc().sendmsg(this.fd, this.#out.address, 0)
+    return result < 0 ? -libc().errno() : result
+  }
+
+  /** Sets `segmentLength`. An empty datagram gives 0. */
+  receive(address: number, capacity: number): number {
+    this.#in.setData(address, capacity)
+    this.#in.prepareReceive()
+    const result = libc().recvmsg(this.fd, this.#in.address, 0)
+    if (result < 0) return -libc().errno()
+    const at = this.#in.findControl(SocketLevel.UDP, UdpOption.GRO)
+    const segment = at < 0 ? result : this.#in.control.readInt32LE(at)
+    this.segmentLength = segment > 0 ? segment : result
+    return result
+  }
+
+  close(): void {
+    libc().close(this.fd)
+  }
+
+  #setBuffer(force: number, ask: number, bytes: number): void {
+    // Forcing needs CAP_NET_ADMIN; without it the kernel caps silently at net.core.rmem_max and wmem_max.
+    if (!this.#set(SocketLevel.SOCKET, force, bytes)) this.#set(SocketLevel.SOCKET, ask, bytes)
+  }
+
+  #set(level: number, option: number, value: number): boolean {
+    this.#value.writeInt32LE(value, 0)
+    return libc().setsockopt(this.fd, level, option, this.#valueAddress, 4) === 0
+  }
+
+  #get(level: number, option: number): number {
+    this.#value.writeInt32LE(0, 0)
+    this.#value.writeUInt32LE(4, 4)
+    const failed = libc().getsockopt(this.fd, level, option, this.#valueAddress, this.#valueAddress + 4) !== 0
+    return failed ? 0 : this.#value.readInt32LE(0)
+  }
+}
+
+/** Errors that a later call may not meet: nothing is wrong with the socket or the path. */
+export function isTransient(errno: number): boolean {
+  return errno === Errno.EAGAIN || errno === Errno.EINTR || errno === Errno.ENOBUFS || errno === Errno.ENOMEM
+}
+
+function localEndpoint(fd: number): Endpoint {
+  const name = nativeBuffer(SOCKADDR_IN6_LENGTH + 4)
+  name.writeUInt32LE(SOCKADDR_IN6_LENGTH, SOCKADDR_IN6_LENGTH)
+  const address = addressOf(name)
+  checked('getsockname', libc().getsockname(fd, address, address + SOCKADDR_IN6_LENGTH))
+  const decoded = decodeSockaddr(name)
+  if (decoded === undefined) throw new TransportError('io-error', 'The local address is of an unknown family')
+  return { address: ipToText(decoded.address), port: decoded.port }
+}
+
+function bytesOf(address: string): Uint8Array {
+  const bytes = ipToBytes(address)
+  if (bytes === undefined) throw new TransportError('io-error', `${address} is not an IP address`)
+  return bytes
+}
