@@ -5,9 +5,8 @@
 import { koffi } from './libc.ts'
 
 /**
- * Address of the first byte as a plain number. It stays valid for as long as the buffer is reachable, since backing
- * stores do not move (but small typed arrays may: only use buffers made by `nativeBuffer`, `Buffer` or over an
- * `ArrayBuffer`). User addresses of Linux fit into 53 bits.
+ * Address of the first byte as a plain number. It stays valid for as long as the buffer is reachable: once asked for,
+ * a backing store does not move. User addresses of Linux fit into 53 bits.
  * @throws NativeUnavailableError
  */
 export function addressOf(buffer: Uint8Array): number {
@@ -23,4 +22,29 @@ export function nativeBuffer(length: number): Buffer {
 export function writePointer(buffer: Buffer, offset: number, address: number): void {
   buffer.writeUInt32LE(address % 0x1_0000_0000, offset)
   buffer.writeUInt32LE(Math.floor(address / 0x1_0000_0000), offset + 4)
+}
+
+/**
+ * Addresses of the buffers used last, so that asking again costs a comparison: packets come many to a buffer.
+ * Holds on to those buffers until they are displaced.
+ */
+export class AddressCache {
+  #first: Uint8Array | undefined
+  #firstAddress = 0
+  #second: Uint8Array | undefined
+  #secondAddress = 0
+
+  of(buffer: Uint8Array): number {
+    if (buffer === this.#first) return this.#firstAddress
+    if (buffer === this.#second) return this.#secondAddress
+    this.#second = this.#first
+    this.#secondAddress = this.#firstAddress
+    this.#first = buffer
+    this.#firstAddress = addressOf(buffer)
+    return this.#firstAddress
+  }
+
+  clear(): void {
+    this.#first = this.#second = undefined
+  }
 }

@@ -1,0 +1,77 @@
+/**
+ * Makes the cipher of one direction of a Child SA, from the best back end that this machine has: OpenSSL's EVP
+ * functions called directly, `node:crypto`, or noble (the reference).
+ * @module
+ */
+import { InternalError } from '../errors.ts'
+import { evp } from '../native/libcrypto-evp.ts'
+import { cipherSuite } from './cipher-suite.ts'
+import { createLibcryptoPacketCipher } from './packet-cipher-libcrypto.ts'
+import { createNobleCipher } from './packet-cipher-noble.ts'
+import { createNodeCipher } from './packet-cipher-node.ts'
+import type { PacketCipher, PacketCipherBackend, PacketCipherKeys } from './packet-cipher-types.ts'
+import type { CipherSuite } from './types.ts'
+
+/** The algorithms and keys of one direction: what `EspSaParameters` and this floor have in common. */
+export interface PacketCipherParameters extends PacketCipherKeys {
+  readonly encryptionId: number
+  readonly encryptionKeyBits: number
+  readonly integrityId: number
+  readonly esn: boolean
+}
+
+/** Back ends that work here, the fastest first. */
+export function availableBackends(): readonly PacketCipherBackend[] {
+  try {
+    evp()
+    return ['libcrypto', 'node', 'noble']
+  } catch {
+    return ['node', 'noble']
+  }
+}
+
+/**
+ * The cipher of one direction. The keys are copied into the back end: overwriting the originals is up to the caller.
+ *
+ * @param direction `seal` for outbound, `open` for inbound; the other operation of the result returns false
+ * @param backend the fastest one by default
+ * @throws InternalError for a suite that does not exist or keys that do not fit it: the IKE engine negotiates neither
+ */
+export function createPacketCipher(
+  parameters: PacketCipherParameters,
+  direction: 'seal' | 'open',
+  backend?: PacketCipherBackend
+): PacketCipher {
+  const suite = espSuite(parameters)
+  if (
+    parameters.encryptionKey.length !== suite.encryptionKeyLength ||
+    parameters.integrityKey.length !== suite.integrityKeyLength
+  )
+    throw new InternalError(
+      'esp-key-length',
+      'An ESP key does not have the length that its algorithm asks for'
+    )
+  const keys = { encryptionKey: parameters.encryptionKey, integrityKey: parameters.integrityKey }
+  switch (backend ?? availableBackends()[0]) {
+    case 'libcrypto':
+      return createLibcryptoPacketCipher(suite, keys, parameters.esn, direction)
+    case 'noble':
+      return createNobleCipher(suite, keys, parameters.esn, direction)
+    default:
+      return createNodeCipher(suite, keys, parameters.esn, direction)
+  }
+}
+
+/** Sizes of an ESP suite. @throws InternalError for one that does not exist */
+export function espSuite(algorithms: {
+  readonly encryptionId: number
+  readonly encryptionKeyBits: number
+  readonly integrityId: number
+}): CipherSuite {
+  // ChaCha20-Poly1305 has no KEY LENGTH attribute, so that 0 stands for its only length.
+  const keyBits = algorithms.encryptionKeyBits === 0 ? undefined : algorithms.encryptionKeyBits
+  const suite = cipherSuite(algorithms.encryptionId, keyBits, algorithms.integrityId)
+  if (suite === undefined)
+    throw new InternalError('esp-suite', `There is no ESP suite ${JSON.stringify(algorithms)}`)
+  return suite
+}
