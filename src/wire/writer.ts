@@ -24,7 +24,9 @@ export class Writer {
 
   u8(value: number): void {
     checkRange(value, 0xff)
-    this.#bytes[this.#grow(1)] = value
+    // Grown first: growing replaces the array that is written to.
+    const at = this.#grow(1)
+    this.#bytes[at] = value
   }
 
   u16(value: number): void {
