@@ -5,14 +5,15 @@
  * @module
  */
 import {
-  type CertificatePurpose,
+  type PathRequest,
+  type PathVerdict,
   publicKeyHash,
   type TrustStore,
   validateCertificatePath
 } from '../../crypto/certificate.ts'
 import { chooseSignature, createSignatureAuth, verifySignatureAuth } from '../../crypto/signature.ts'
 import type { Prf } from '../../crypto/types.ts'
-import { AuthenticationError, type IkestreamError, InternalError } from '../../errors.ts'
+import { AuthenticationError, type IkestreamError, InternalError, SystemError } from '../../errors.ts'
 import { AuthMethod, CertEncoding, nameOf, PayloadType } from '../../wire/ike-constants.ts'
 import type { CertPayload } from '../../wire/ike-message.ts'
 import type { Identity } from '../types.ts'
@@ -55,7 +56,7 @@ export interface ReceivedAuth extends AuthData {
   /** The SIGNATURE_HASH_ALGORITHMS that this end announced. */
   readonly acceptedHashes: readonly number[]
   /** What the certificate must be good for. */
-  readonly purpose: CertificatePurpose
+  readonly purpose: PathRequest['purpose']
 }
 
 export type AuthVerdict =
@@ -122,7 +123,7 @@ export function verifyEapAuth(context: AuthContext, received: AuthData): AuthVer
 
 /** Data of a CERTREQ payload: the hashes of the trust anchors' public keys (RFC 7296 section 3.7). */
 export function certificateRequest(trust: TrustStore): Uint8Array {
-  const hashes = trust.anchors.map((anchor) => publicKeyHash(anchor))
+  const hashes = trust.anchors.map((anchor) => publicKeyHash(anchor)).filter((hash) => hash !== undefined)
   const data = new Uint8Array(hashes.reduce((sum, hash) => sum + hash.length, 0))
   let offset = 0
   for (const hash of hashes) {
@@ -195,7 +196,7 @@ function verifyCertificate(trust: TrustStore, context: AuthContext, received: Re
   }
   const path = { leaf, intermediates, trust, atMs: received.atMs, purpose: received.purpose }
   const proven = validateCertificatePath({ ...path, identity: received.identity })
-  if (!proven.ok) return refuse(new AuthenticationError(proven.code, proven.message, { hint: proven.hint }))
+  if (!proven.ok) return refuse(badCertificate(proven))
   const signature = verifySignatureAuth(
     proven.publicKey,
     received.method,
@@ -233,6 +234,11 @@ function noCommonSignature(kind: string): IkestreamError {
     `The other end accepts no signature that this end's ${kind} key can make.`,
     { hint: 'Use a certificate with a key of another kind; RSA keys are understood nearly everywhere.' }
   )
+}
+
+function badCertificate(fault: Extract<PathVerdict, { ok: false }>): IkestreamError {
+  const Family = fault.code === 'unavailable' ? SystemError : AuthenticationError
+  return new Family(`certificate-${fault.code}`, fault.message, { hint: fault.hint })
 }
 
 function badSignature(who: string, reason: string): IkestreamError {

@@ -29,8 +29,10 @@ interface AttributeKind {
 const T61_STRING = 0x14
 const BMP_STRING = 0x1e
 
+const COMMON_NAME = '2.5.4.3'
+
 const ATTRIBUTES: readonly AttributeKind[] = [
-  { keywords: ['CN'], oid: '2.5.4.3' },
+  { keywords: ['CN'], oid: COMMON_NAME },
   { keywords: ['C'], oid: '2.5.4.6', stringTag: DerTag.PRINTABLE_STRING },
   { keywords: ['ST', 'SP'], oid: '2.5.4.8' },
   { keywords: ['L'], oid: '2.5.4.7' },
@@ -106,6 +108,13 @@ export function sameDistinguishedName(a: Uint8Array, b: Uint8Array): boolean {
     const other = right[index]
     return other !== undefined && comparable(set) === comparable(other)
   })
+}
+
+/** The last common name of a DER name, which is the most specific one. */
+export function commonNameOf(name: Uint8Array): string | undefined {
+  const attributes = (parseName(name) ?? []).flat().filter((one) => one.oid === COMMON_NAME)
+  const last = attributes.at(-1)
+  return last === undefined ? undefined : attributeText(last)
 }
 
 function comparable(set: RelativeName): string {

@@ -23,6 +23,7 @@ import {
   encodeEapRequest,
   encodeEapResult
 } from './packet.ts'
+import { TlsServer } from './tls-server.ts'
 import type { EapStep, ServerMethod, ServerMethodStep } from './types.ts'
 
 const MAX_ROUNDS = 256
@@ -148,12 +149,15 @@ export class EapServer {
   }
 
   #canServe(type: number): boolean {
-    return type === EapType.MSCHAPV2
+    return type === EapType.MSCHAPV2 || (type === EapType.TLS && this.#config.tls !== undefined)
   }
 
   #createMethod(type: number): ServerMethod | undefined {
     if (type === EapType.MSCHAPV2) {
       return new MschapV2Server((user) => this.#config.passwordOf(user), this.#random)
+    }
+    if (type === EapType.TLS && this.#config.tls !== undefined) {
+      return new TlsServer(this.#config.tls, this.#claimedIdentity ?? '')
     }
     return undefined
   }

@@ -8,6 +8,7 @@ import { EapType } from '../../wire/ike-constants.ts'
 import type { EapTlsCredentials } from '../auth/types.ts'
 import { showPeerText } from './peer-text.ts'
 import { encodeTlsStart, endsWithAlert, TlsFragments } from './tls-fragments.ts'
+import { eapTlsIdentity } from './tls-identity.ts'
 import { PROTECTED_SUCCESS, speaksTls13, tlsMsk } from './tls-keys.ts'
 import type { ServerMethod, ServerMethodStep } from './types.ts'
 
@@ -23,15 +24,14 @@ type Progress =
 export class TlsServer implements ServerMethod {
   readonly type = EapType.TLS
   readonly #credentials: EapTlsCredentials
-  readonly #identityOf: (certificate: Uint8Array) => string | undefined
+  readonly #claimedIdentity: string
   readonly #fragments = new TlsFragments('server')
   #engine: TlsEngine | undefined
   #progress: Progress = { phase: 'handshake' }
 
-  /** @param identityOf the name that a client certificate (DER) stands for; undefined: none that can be used */
-  constructor(credentials: EapTlsCredentials, identityOf: (certificate: Uint8Array) => string | undefined) {
+  constructor(credentials: EapTlsCredentials, claimedIdentity: string) {
     this.#credentials = credentials
-    this.#identityOf = identityOf
+    this.#claimedIdentity = claimedIdentity
   }
 
   begin(): Uint8Array {
@@ -101,7 +101,7 @@ export class TlsServer implements ServerMethod {
   #succeed(): ServerMethodStep {
     const engine = this.#engine
     const certificate = engine?.peerCertificate
-    const identity = certificate === undefined ? undefined : this.#identityOf(certificate)
+    const identity = certificate && eapTlsIdentity(certificate, this.#claimedIdentity)
     if (engine === undefined || identity === undefined) {
       const why = 'its certificate holds no name that could identify it'
       return { kind: 'failure', error: tlsFailure(why) }
