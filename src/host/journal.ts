@@ -1,0 +1,321 @@
+/**
+ * The journal of a session: every change to the host is written here before it is made, so that `ikestream cleanup` can undo it
+ * when the session was killed.
+ *
+ * One JSON file a session, 0600, replaced atomically. It names its owner by process id and start time, which together name
+ * one process until the machine restarts.
+ * @module
+ */
+import { readFileSync } from 'node:fs'
+import { open, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { DataError, SystemError, UsageError } from '../errors.ts'
+import { replaceFile } from './atomic-file.ts'
+import { ensurePrivateDirectory } from './directories.ts'
+import type { UndoStep } from './undo-step.ts'
+
+const SUFFIX = '.journal.json'
+const NAME = /^[A-Za-z0-9_@=+-][A-Za-z0-9_.@=+-]{0,63}$/
+
+/** One process, until the machine restarts. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** Clock ticks after boot at which it started; null when it cannot be known. */
+  readonly startTicks: string | null
+  readonly bootId: string
+}
+
+export interface JournalRecord {
+  readonly schemaVersion: 1
+  readonly name: string
+  readonly owner: ProcessIdentity
+  /** RFC 3339. */
+  readonly since: string
+  /** Network namespace of `ip netns` that the tunnel's device is in. */
+  readonly netns: string | null
+  readonly steps: readonly UndoStep[]
+}
+
+/** Where changes are noted down before they are made. */
+export interface StepLog {
+  readonly steps: readonly UndoStep[]
+  /** Resolves once it is on the disk. */
+  add(step: UndoStep): Promise<void>
+  /** The step has been undone, or never came to be. */
+  remove(step: UndoStep): Promise<void>
+}
+
+/** Notes kept in memory only, for sessions whose changes end with the process anyway. */
+export function memoryLog(): StepLog {
+  const steps: UndoStep[] = []
+  return {
+    steps,
+    async add(step) {
+      steps.push(step)
+    },
+    async remove(step) {
+      const at = steps.indexOf(step)
+      if (at >= 0) steps.splice(at, 1)
+    }
+  }
+}
+
+/** The journal of the session that this process runs. */
+export class Journal implements StepLog {
+  readonly #path: string
+  #record: JournalRecord
+  #writing: Promise<void> = Promise.resolve()
+
+  private constructor(path: string, record: JournalRecord) {
+    this.#path = path
+    this.#record = record
+  }
+
+  /**
+   * Begins a journal in the state folder.
+   * @throws SystemError `session-running` when another process holds that name, `session-stale` when one died holding it
+   */
+  static async open(
+    stateDirectory: string,
+    name: string,
+    options: { netns?: string } = {}
+  ): Promise<Journal> {
+    const path = journalPath(stateDirectory, name)
+    await ensurePrivateDirectory(stateDirectory)
+    await ensurePrivateDirectory(journalDirectory(stateDirectory))
+    await refuseExisting(path, name)
+    const owner = ownIdentity()
+    const record: JournalRecord = {
+      schemaVersion: 1,
+      name,
+      owner,
+      since: new Date().toISOString(),
+      netns: options.netns ?? null,
+      steps: []
+    }
+    await claim(path, name, record)
+    return new Journal(path, record)
+  }
+
+  get steps(): readonly UndoStep[] {
+    return this.#record.steps
+  }
+
+  add(step: UndoStep): Promise<void> {
+    return this.#write((steps) => [...steps, step])
+  }
+
+  remove(step: UndoStep): Promise<void> {
+    return this.#write((steps) => steps.filter((one) => one !== step))
+  }
+
+  /** Ends the journal. It stays on the disk if something in it could not be undone. */
+  async close(): Promise<void> {
+    await this.#writing
+    if (this.#record.steps.length === 0) await rm(this.#path, { force: true })
+  }
+
+  #write(change: (steps: readonly UndoStep[]) => UndoStep[]): Promise<void> {
+    const write = async (): Promise<void> => {
+      this.#record = { ...this.#record, steps: change(this.#record.steps) }
+      await writeJournal(this.#path, this.#record)
+    }
+    const done = this.#writing.then(write)
+    this.#writing = done.catch(() => undefined)
+    return done
+  }
+}
+
+/** The names of all sessions that have a journal, running or not. */
+export async function listJournals(stateDirectory: string): Promise<string[]> {
+  try {
+    const files = await readdir(journalDirectory(stateDirectory))
+    return files
+      .filter((file) => file.endsWith(SUFFIX) && NAME.test(file.slice(0, -SUFFIX.length)))
+      .map((file) => file.slice(0, -SUFFIX.length))
+      .sort()
+  } catch {
+    return []
+  }
+}
+
+/** Reads a journal; undefined if there is none. @throws DataError when it is damaged */
+export async function readJournal(stateDirectory: string, name: string): Promise<JournalRecord | undefined> {
+  return readRecord(journalPath(stateDirectory, name))
+}
+
+export async function writeJournalRecord(stateDirectory: string, record: JournalRecord): Promise<void> {
+  await writeJournal(journalPath(stateDirectory, record.name), record)
+}
+
+export async function deleteJournal(stateDirectory: string, name: string): Promise<void> {
+  await rm(journalPath(stateDirectory, name), { force: true })
+}
+
+/** True while that very process lives. */
+export function isAlive(owner: ProcessIdentity): boolean {
+  if (owner.bootId !== bootId()) return false
+  const startTicks = startTicksOf(owner.pid)
+  return startTicks !== null && (owner.startTicks === null || owner.startTicks === startTicks)
+}
+
+export function ownIdentity(): ProcessIdentity {
+  return { pid: process.pid, startTicks: startTicksOf(process.pid), bootId: bootId() }
+}
+
+/** Changes with every start of the machine. */
+export function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    return 'unknown'
+  }
+}
+
+/** @throws UsageError for a name that cannot be a file's */
+export function journalPath(stateDirectory: string, name: string): string {
+  if (!NAME.test(name)) {
+    throw new UsageError('session-name', `${JSON.stringify(name)} cannot be the name of a session`, {
+      hint: 'use letters, digits and . _ @ = + -, at most 64'
+    })
+  }
+  return join(journalDirectory(stateDirectory), `${name}${SUFFIX}`)
+}
+
+function journalDirectory(stateDirectory: string): string {
+  return join(stateDirectory, 'sessions')
+}
+
+/** Field 22 of /proc/<pid>/stat; the name in field 2 may hold spaces and brackets. */
+function startTicksOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A zombie has ended already; it only waits to be collected.
+    if (fields[0] === 'Z' || fields[0] === 'X') return null
+    return fields[19] ?? null
+  } catch {
+    return null
+  }
+}
+
+async function refuseExisting(path: string, name: string): Promise<void> {
+  const found = await readRecord(path)
+  if (found === undefined) return
+  if (isAlive(found.owner)) {
+    throw new SystemError(
+      'session-running',
+      `the session ${name} is running already (process ${found.owner.pid})`,
+      {
+        hint: `end it with: ikestream disconnect ${name}`
+      }
+    )
+  }
+  throw new SystemError('session-stale', `an earlier session ${name} was killed and left changes behind`, {
+    hint: `undo them with: ikestream cleanup ${name}`
+  })
+}
+
+/** Creates the file, unless another process was quicker. */
+async function claim(path: string, name: string, record: JournalRecord): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o600)
+    try {
+      await file.writeFile(serialise(record))
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') await refuseExisting(path, name)
+    throw new SystemError('journal', `the journal ${path} cannot be written: ${String(cause)}`, { cause })
+  }
+}
+
+async function writeJournal(path: string, record: JournalRecord): Promise<void> {
+  try {
+    await replaceFile(path, serialise(record), { mode: 0o600 })
+  } catch (cause) {
+    throw new SystemError('journal', `the journal ${path} cannot be written: ${String(cause)}`, { cause })
+  }
+}
+
+function serialise(record: JournalRecord): string {
+  return `${JSON.stringify(record, null, 1)}\n`
+}
+
+async function readRecord(path: string): Promise<JournalRecord | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
+    throw new SystemError('journal', `the journal ${path} cannot be read: ${String(cause)}`, { cause })
+  }
+  return parseRecord(text, path)
+}
+
+const Text = v.string()
+const Route = v.object({
+  family: v.picklist([4, 6]),
+  destination: Text,
+  type: v.picklist(['unicast', 'unreachable']),
+  via: v.optional(Text),
+  device: v.optional(Text),
+  metric: v.optional(v.number()),
+  onlink: v.optional(v.boolean())
+})
+const Before = v.variant('kind', [
+  v.object({ kind: v.literal('link'), target: Text }),
+  v.object({
+    kind: v.literal('file'),
+    contentsBase64: Text,
+    mode: v.number(),
+    uid: v.number(),
+    gid: v.number()
+  })
+])
+const Bound = { interface: Text, index: v.number() }
+const Step = v.variant('kind', [
+  v.object({
+    kind: v.literal('link'),
+    ...Bound,
+    mtu: v.number(),
+    up: v.boolean(),
+    addressGeneration: v.nullable(Text)
+  }),
+  v.object({ kind: v.literal('address'), ...Bound, address: Text }),
+  v.object({ kind: v.literal('tunnel-route'), ...Bound, route: Route }),
+  v.object({ kind: v.literal('host-route'), route: Route }),
+  v.object({ kind: v.literal('resolvectl'), ...Bound }),
+  v.object({ kind: v.literal('resolvconf'), record: Text, force: v.boolean() }),
+  v.object({ kind: v.literal('file'), path: Text, writtenSha256: Text, before: v.nullable(Before) }),
+  v.object({ kind: v.literal('directory'), path: Text }),
+  v.object({
+    kind: v.literal('script'),
+    argv: v.array(Text),
+    variables: v.record(Text, Text),
+    timeoutMs: v.number()
+  })
+])
+const Record = v.object({
+  schemaVersion: v.literal(1),
+  name: Text,
+  owner: v.object({ pid: v.number(), startTicks: v.nullable(Text), bootId: Text }),
+  since: Text,
+  netns: v.nullable(Text),
+  steps: v.array(Step)
+})
+
+function parseRecord(text: string, path: string): JournalRecord {
+  let document: unknown
+  try {
+    document = JSON.parse(text)
+  } catch (cause) {
+    throw new DataError('journal-damaged', `the journal ${path} is damaged`, { cause })
+  }
+  const result = v.safeParse(Record, document)
+  if (result.success) return result.output
+  throw new DataError('journal-damaged', `the journal ${path} is damaged: ${result.issues[0].message}`)
+}
