@@ -36,6 +36,8 @@ export interface EapTlsCredentials {
   readonly trustAnchors: readonly string[]
   /** The name that the EAP server's certificate must carry; undefined: any that chains to the anchors. */
   readonly serverName?: string | undefined
+  /** Highest version to offer; some RADIUS servers break with TLS 1.3. Default: 1.3. */
+  readonly maxTlsVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined
 }
 
 /** What this end demands of the other. */

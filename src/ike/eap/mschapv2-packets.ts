@@ -60,8 +60,8 @@ export function decodeMschapPacket(data: Uint8Array): MschapPacket | undefined {
     return {
       opCode,
       id,
-      challenge: body.slice(1, 1 + CHALLENGE_LENGTH),
-      name: body.slice(1 + CHALLENGE_LENGTH)
+      challenge: copyOf(body.subarray(1, 1 + CHALLENGE_LENGTH)),
+      name: copyOf(body.subarray(1 + CHALLENGE_LENGTH))
     }
   }
   if (opCode !== MschapOpCode.RESPONSE) return undefined
@@ -70,9 +70,9 @@ export function decodeMschapPacket(data: Uint8Array): MschapPacket | undefined {
   return {
     opCode,
     id,
-    peerChallenge: body.slice(1, 1 + CHALLENGE_LENGTH),
-    ntResponse: body.slice(ntResponseStart, ntResponseStart + NT_RESPONSE_LENGTH),
-    name: body.slice(1 + RESPONSE_VALUE_LENGTH)
+    peerChallenge: copyOf(body.subarray(1, 1 + CHALLENGE_LENGTH)),
+    ntResponse: copyOf(body.subarray(ntResponseStart, ntResponseStart + NT_RESPONSE_LENGTH)),
+    name: copyOf(body.subarray(1 + RESPONSE_VALUE_LENGTH))
   }
 }
 
@@ -140,6 +140,11 @@ export function parseMschapFailure(message: string): MschapFailure {
           ),
     text: /(?:^|\s)M=(.*)$/s.exec(message)?.[1] ?? ''
   }
+}
+
+/** A copy also of a Buffer, whose slice() is a view: packets' memory may be used again. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from(bytes)
 }
 
 function encode(opCode: number, id: number, fields: readonly Uint8Array[]): Uint8Array {

@@ -25,7 +25,8 @@ export function tlsMsk(engine: TlsEngine): Uint8Array {
         Uint8Array.of(EapType.TLS)
       )
     : engine.exportKeyingMaterial(KEY_MATERIAL_LENGTH, 'client EAP encryption')
-  const msk = material.slice(0, MSK_LENGTH)
+  // Not slice(): of a Buffer that would be a view, and be wiped with the rest.
+  const msk = Uint8Array.from(material.subarray(0, MSK_LENGTH))
   material.fill(0)
   return msk
 }

@@ -79,13 +79,14 @@ export class TlsPeer implements PeerMethod {
 
   #start(): MethodStep {
     if (this.#engine !== undefined) return malformed('a second start')
-    const { certificateChain, privateKey, trustAnchors, serverName } = this.#credentials
+    const { certificateChain, privateKey, trustAnchors, serverName, maxTlsVersion } = this.#credentials
     this.#engine = createTlsEngine({
       role: 'client',
       cert: certificateChain,
       key: privateKey,
       ca: trustAnchors,
-      serverName
+      serverName,
+      maxVersion: maxTlsVersion
     })
     return { kind: 'pending', ready: this.#engine.settled() }
   }

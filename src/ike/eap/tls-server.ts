@@ -86,13 +86,14 @@ export class TlsServer implements ServerMethod {
   }
 
   #digest(flight: Uint8Array): ServerMethodStep {
-    const { certificateChain, privateKey, trustAnchors } = this.#credentials
+    const { certificateChain, privateKey, trustAnchors, maxTlsVersion } = this.#credentials
     this.#engine ??= createTlsEngine({
       role: 'server',
       cert: certificateChain,
       key: privateKey,
       ca: trustAnchors,
-      requestCert: true
+      requestCert: true,
+      maxVersion: maxTlsVersion
     })
     this.#engine.push(flight)
     return { kind: 'pending', ready: this.#engine.settled() }
