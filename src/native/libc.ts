@@ -110,6 +110,7 @@ export interface Libc {
   /** Moves the calling thread, that is the main thread, into a namespace. */
   setns(fd: number, kind: number): number
   unshare(flags: number): number
+  memcpy(toAddress: number, fromAddress: number, length: number): void
   /** 0: no such interface. */
   ifNameToIndex(name: string): number
 }
@@ -175,6 +176,7 @@ function bind(library: NativeLibrary): Libc {
     eventfd: declare('int eventfd(unsigned int, int)'),
     setns: declare('int setns(int, int)'),
     unshare: declare('int unshare(int)'),
+    memcpy: declare('void memcpy(size_t, size_t, size_t)'),
     ifNameToIndex: declare('unsigned int if_nametoindex(const char *)')
   }
 }

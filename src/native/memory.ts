@@ -2,7 +2,7 @@
  * Memory that C functions may touch: buffers whose address is known and never changes.
  * @module
  */
-import { koffi } from './libc.ts'
+import { koffi, libc } from './libc.ts'
 
 /**
  * Address of the first byte as a plain number. It stays valid for as long as the buffer is reachable: once asked for,
@@ -47,4 +47,21 @@ export class AddressCache {
   clear(): void {
     this.#first = this.#second = undefined
   }
+}
+
+const copySources = new AddressCache()
+const copyTargets = new AddressCache()
+
+/** `memcpy` between different buffers: unlike `set` it needs no view, so that nothing is allocated. Bounds are checked. */
+export function copyBytes(
+  from: Uint8Array,
+  fromOffset: number,
+  to: Uint8Array,
+  toOffset: number,
+  length: number
+): void {
+  if (fromOffset < 0 || toOffset < 0 || length < 0) throw new RangeError('Negative offset or length')
+  if (fromOffset + length > from.length || toOffset + length > to.length)
+    throw new RangeError('Copy beyond the end of a buffer')
+  libc().memcpy(copyTargets.of(to) + toOffset, copySources.of(from) + fromOffset, length)
 }
