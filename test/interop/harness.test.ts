@@ -1,14 +1,21 @@
 /** The test network and gateway themselves, seen with strongSwan's own client, so that a failure elsewhere is the client's. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Charon } from '../support/charon.ts'
 import { INNER_V4, INNER_V6, InteropNetwork } from '../support/interop-network.ts'
 import { testPki } from '../support/pki.ts'
+import { describeWith } from '../support/require.ts'
 import { startGateway } from '../support/strongswan.ts'
 import { TEST_PSK } from '../support/strongswan-connections.ts'
 
-describe('the strongSwan harness', () => {
+describeWith(
+  'namespaces',
+  'tun',
+  'strongswan',
+  'openssl',
+  'ping'
+)('the strongSwan harness', () => {
   let network: InteropNetwork
   let gateway: Charon
   let client: Charon

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BackgroundProcess } from './background.ts'
 import type { Enter } from './charon.ts'
+import { emptyLab, type LabNamespace, type NetLab } from './namespaces.ts'
 import { runCommand, tryCommand } from './run-command.ts'
 import { scratchDirectory } from './run-directory.ts'
 import { waitUntil } from './wait-until.ts'
@@ -29,19 +30,22 @@ export interface TransferResult {
 }
 
 export class InteropNetwork {
-  readonly clientNamespace: string
-  readonly gatewayNamespace: string
+  readonly client: LabNamespace
+  readonly gateway: LabNamespace
   readonly gatewayV4: string
   readonly gatewayV6: string
   readonly clientV4: string
   readonly clientV6: string
   readonly directory: string
+  readonly #lab: NetLab
   readonly #background: BackgroundProcess[] = []
 
-  private constructor(directory: string, label: string, subnet: number) {
+  private constructor(lab: NetLab, namespaces: readonly [LabNamespace, LabNamespace], directory: string) {
+    networks++
+    const subnet = (process.pid + networks) % 256
+    this.#lab = lab
     this.directory = directory
-    this.clientNamespace = `ikt-${label}-cl`
-    this.gatewayNamespace = `ikt-${label}-gw`
+    ;[this.client, this.gateway] = namespaces
     this.gatewayV4 = `198.18.${subnet}.1`
     this.clientV4 = `198.18.${subnet}.2`
     this.gatewayV6 = `2001:db8:${subnet.toString(16)}:1::1`
@@ -49,24 +53,20 @@ export class InteropNetwork {
   }
 
   static async create(): Promise<InteropNetwork> {
-    networks++
-    const label = `${process.pid}-${networks}`
-    const network = new InteropNetwork(
-      await scratchDirectory('network'),
-      label,
-      (process.pid + networks) % 256
-    )
+    const lab = await emptyLab()
     try {
+      const namespaces = [await lab.addNamespace('client'), await lab.addNamespace('gateway')] as const
+      const network = new InteropNetwork(lab, namespaces, await scratchDirectory('network'))
       await network.#build()
+      return network
     } catch (error) {
-      await network.destroy()
+      await lab.close()
       throw error
     }
-    return network
   }
 
-  readonly inClient: Enter = (argv) => ['ip', 'netns', 'exec', this.clientNamespace, ...argv]
-  readonly inGateway: Enter = (argv) => ['ip', 'netns', 'exec', this.gatewayNamespace, ...argv]
+  readonly inClient: Enter = (argv) => this.client.argv(argv)
+  readonly inGateway: Enter = (argv) => this.gateway.argv(argv)
 
   /** A server of inner programs, ended with the network. */
   run(enter: Enter, argv: readonly string[], name: string): BackgroundProcess {
@@ -118,10 +118,10 @@ export class InteropNetwork {
     return parts.join('\n').replace(/ (valid_lft|preferred_lft|expires) \S+/g, '')
   }
 
+  /** Takes everything down. Logs stay until the run's directory goes. */
   async destroy(): Promise<void> {
     await Promise.all(this.#background.map((program) => program.stop()))
-    for (const name of [this.clientNamespace, this.gatewayNamespace])
-      await tryCommand(['ip', 'netns', 'del', name])
+    await this.#lab.close()
   }
 
   async #transfer(direction: 'download' | 'upload', url: string, bytes: number): Promise<TransferResult> {
@@ -130,56 +130,18 @@ export class InteropNetwork {
   }
 
   async #build(): Promise<void> {
-    const { clientNamespace: client, gatewayNamespace: gateway } = this
-    for (const name of [client, gateway]) {
-      await runCommand(['ip', 'netns', 'add', name])
-      await runCommand(['ip', 'netns', 'exec', name, 'sysctl', '-qw', ...SYSCTLS])
-    }
-    await runCommand([
-      'ip',
-      'link',
-      'add',
-      'wan0',
-      'netns',
-      gateway,
-      'type',
-      'veth',
-      'peer',
-      'name',
-      'eth0',
-      'netns',
-      client
-    ])
-    await runCommand([
-      'ip',
-      'link',
-      'add',
-      'inner0',
-      'netns',
-      gateway,
-      'type',
-      'veth',
-      'peer',
-      'name',
-      'inner1',
-      'netns',
-      gateway
-    ])
+    const { client, gateway } = this
+    await this.#lab.connect(gateway, client, { a: 'wan0', b: 'eth0' })
+    await this.#lab.connect(gateway, gateway, { a: 'inner0', b: 'inner1' })
     await ipBatch(client, [
-      'link set lo up',
       `addr add ${this.clientV4}/24 dev eth0`,
       `addr add ${this.clientV6}/64 dev eth0 nodad`,
-      'link set eth0 up',
       `route add default via ${this.gatewayV4}`,
       `-6 route add default via ${this.gatewayV6}`
     ])
     await ipBatch(gateway, [
-      'link set lo up',
       `addr add ${this.gatewayV4}/24 dev wan0`,
       `addr add ${this.gatewayV6}/64 dev wan0 nodad`,
-      'link set wan0 up',
-      'link set inner1 up',
-      'link set inner0 up',
       `addr add ${INNER_V4}/24 dev inner0`,
       `addr add ${INNER_V6}/64 dev inner0 nodad`,
       `addr add ${BEYOND_V4}/32 dev inner0`,
@@ -190,12 +152,6 @@ export class InteropNetwork {
     await waitUntil('the inner HTTP server', async () => (await server.output()).includes('listening'))
   }
 }
-
-const SYSCTLS = [
-  ...['all', 'default'].map((name) => `net.ipv4.conf.${name}.rp_filter=0`),
-  ...['all', 'default'].map((name) => `net.ipv6.conf.${name}.accept_dad=0`),
-  'net.ipv4.ping_group_range=0 2147483647'
-]
 
 /**
  * What comes in from outside for an inner address is dropped by a routing rule. The rule has to come before the table of
@@ -215,6 +171,6 @@ function guardRules(): string[] {
 
 const httpUrl = (host: string): string => (host.includes(':') ? `http://[${host}]` : `http://${host}`)
 
-async function ipBatch(namespace: string, lines: readonly string[]): Promise<void> {
-  for (const line of lines) await runCommand(['ip', '-n', namespace, ...line.split(' ')])
+async function ipBatch(namespace: LabNamespace, lines: readonly string[]): Promise<void> {
+  for (const line of lines) await namespace.run(['ip', ...line.split(' ')])
 }
