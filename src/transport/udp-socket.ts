@@ -21,9 +21,9 @@ import {
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import { MessageHeader } from '../native/message-header.ts'
 import { decodeSockaddr, encodeSockaddr, SOCKADDR_IN6_LENGTH } from '../native/sockaddr.ts'
+import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { TransportError } from './failure.ts'
-import { ipToBytes, ipToText } from './ip-text.ts'
 
 export interface UdpSocketOptions {
   readonly remote: Endpoint
@@ -178,11 +178,11 @@ function localEndpoint(fd: number): Endpoint {
   checked('getsockname', libc().getsockname(fd, address, address + SOCKADDR_IN6_LENGTH))
   const decoded = decodeSockaddr(name)
   if (decoded === undefined) throw new TransportError('io-error', 'The local address is of an unknown family')
-  return { address: ipToText(decoded.address), port: decoded.port }
+  return { address: addressFromBytes(decoded.address), port: decoded.port }
 }
 
 function bytesOf(address: string): Uint8Array {
-  const bytes = ipToBytes(address)
+  const bytes = addressToBytes(address)
   if (bytes === undefined) throw new TransportError('io-error', `${address} is not an IP address`)
   return bytes
 }
