@@ -35,4 +35,10 @@ describe('datagrams on port 4500 (RFC 3948 section 2)', () => {
   ])('tells %s', (_, bytes, kind) => {
     expect(classify(bytes)).toBe(kind)
   })
+
+  it('takes no byte behind the datagram for part of an IKE header', () => {
+    // The last byte of Length, 27, stands just behind a message of 27 bytes.
+    const buffer = Uint8Array.from([...new Array<number>(4 + 27).fill(0), 27])
+    expect(classifyDatagram(buffer, 0, 4 + 27)).toBe(MALFORMED)
+  })
 })

@@ -106,6 +106,8 @@ describe('protocols and ports', () => {
     expect(matches(everything, ts('0.0.0.0/0[tcp/opaque]'), fragment(0x2005), true)).toBe(true)
     expect(matches(everything, ts('0.0.0.0/0[tcp/opaque]'), fragment(0x2000), true)).toBe(false)
     expect(matches(everything, ts('0.0.0.0/0[udp]'), fragment(0x2005), true)).toBe(false)
+    // The first two bytes of the IP header must not pass for a port.
+    expect(matches(ts('0.0.0.0/0[tcp/17664]'), everything, fragment(0x2005), true)).toBe(false)
     const later6 = ipv6([...fragmentHeader(6, 9, false), 1, 2, 3, 4], { nextHeader: 44 })
     expect(matches(everything, web, later6, true)).toBe(false)
     expect(matches(everything, ts('::/0[tcp]'), later6, true)).toBe(true)

@@ -86,6 +86,14 @@ describe('clamping the MSS', () => {
     }
   })
 
+  it('takes nothing behind the options, or behind the packet, for an option', () => {
+    const straddling = tcp(SYN, [1, 1, 2, 4], [0xff, 0xff, 0xff, 0xff])
+    for (const { packet } of carriers(straddling)) expect(clamp(packet, 1300)).toBe(false)
+    const cutInOptions = ipv4(tcp(SYN, mssOption(1460)).slice(0, 22), { protocol: 6 })
+    const buffer = Uint8Array.from([...cutInOptions, 0xff, 0xff, 0xff, 0xff])
+    expect(clampMss(buffer, 0, cutInOptions.length, 1300)).toBe(false)
+  })
+
   it('keeps the checksum right among any options, and a wrong checksum wrong', () => {
     const option = fc.oneof(
       fc.constant([1]),
