@@ -12,7 +12,7 @@ import { md4 } from './md4.ts'
 export const CHALLENGE_LENGTH = 16
 export const NT_RESPONSE_LENGTH = 24
 /** What IKEv2 gets: two 16-byte keys and 32 zero bytes. */
-export const MSK_LENGTH = 64
+const MSK_LENGTH = 64
 
 const text = new TextEncoder()
 const AUTHENTICATOR_MAGIC_1 = text.encode('Magic server to client signing constant')
@@ -110,6 +110,6 @@ export function masterKey(passwordHashHash: Uint8Array, response: Uint8Array): U
 }
 
 /** GetAsymmetricStartKey() of RFC 3079 section 3.4 for 128-bit keys. */
-export function asymmetricStartKey(master: Uint8Array, magic: Uint8Array): Uint8Array {
+function asymmetricStartKey(master: Uint8Array, magic: Uint8Array): Uint8Array {
   return sha1(master, SHS_PAD_1, magic, SHS_PAD_2).subarray(0, 16)
 }

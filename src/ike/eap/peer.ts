@@ -71,6 +71,14 @@ export class EapPeer {
     return this.#notifications
   }
 
+  /**
+   * Why the method was refused, once the server has said so: for a gateway that ends with a notify where EAP-Failure
+   * belongs.
+   */
+  get refusal(): IkestreamError | undefined {
+    return this.#method?.refusal()
+  }
+
   /** Takes one EAP packet of the gateway. Never throws. */
   receive(bytes: Uint8Array): EapStep {
     if (this.#ended) return this.#fail(outOfPlace('a packet after the end'))

@@ -197,6 +197,7 @@ describe('the peer during EAP-MSCHAPv2', () => {
     const body = utf8(message)
     const ack = peer.receive(request(8, 26, 4, 7, 0, 4 + body.length, ...body))
     expect(ack).toEqual({ kind: 'reply', packet: Uint8Array.of(2, 8, 0, 6, 26, 4) })
+    expect(peer.refusal?.code).toBe(code)
     const end = peer.receive(Uint8Array.of(4, 8, 0, 4))
     expect(end).toMatchObject({ kind: 'failure', error: { code } })
     expect(end.kind === 'failure' && end.error.message).toContain(words)
