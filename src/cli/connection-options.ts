@@ -101,7 +101,12 @@ const SPECS: readonly OptionSpec[] = [
   },
   { group: 'transport', flags: '--tls-port <n>', description: 'TLS port', number: PORT, default: 443 },
   { group: 'transport', flags: '--tls-name <name>', description: 'server name (SNI) of the outer TLS' },
-  { group: 'transport', flags: '--tls-cafile <file>', description: 'CAs for the outer TLS', repeatable: true },
+  {
+    group: 'transport',
+    flags: '--tls-cafile <file>',
+    description: 'CAs for the outer TLS',
+    repeatable: true
+  },
   {
     group: 'transport',
     flags: '--tls-verify',

@@ -5,8 +5,8 @@
 import type { EstablishedInfo } from '../ike/types.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Path } from '../wire/endpoint.ts'
-import type { Candidate } from './openings.ts'
 import type { IkeDriver, IkeEvent } from './ike-driver.ts'
+import type { Candidate } from './openings.ts'
 
 export interface Link {
   readonly driver: IkeDriver

@@ -4,6 +4,7 @@
  */
 import type { LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
 import type { Identity, IkeTimers } from '../ike/types.ts'
+import type { LadderTimings } from '../transport/ladder-types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Proposal, TrafficSelector } from '../wire/ike-message.ts'
 
@@ -57,6 +58,7 @@ export interface ConnectOptions {
   readonly timeoutMs: number
   readonly timers: Partial<IkeTimers>
   readonly timings: SessionTimings
+  readonly ladder: Partial<LadderTimings>
   readonly setuid: string | undefined
   /** Directory for Wireshark key tables. */
   readonly keyDirectory: string | undefined

@@ -13,6 +13,7 @@ import type { Transport } from '../transport/types.ts'
 import { read32 } from '../wire/ip.ts'
 import { clampMss } from '../wire/tcp-mss.ts'
 import { applyOuterEcn, ecnOf } from './ecn.ts'
+import { expectsAnswer } from './expects-answer.ts'
 import { mssFor } from './mtu.ts'
 import { PumpCounters } from './stats.ts'
 
@@ -91,6 +92,8 @@ export class PeerLink {
     clampMss(buffer, offset, length, mssFor(this.#around.mtu, isIpv4 ? 4 : 6))
     this.#around.capture?.(buffer, offset, length, true)
     const next = isIpv4 ? NextHeader.IPV4 : NextHeader.IPV6
+    // Asked before sealing, which may work in place.
+    const expects = expectsAnswer(buffer, offset, length)
     const sealed = child.outbound.seal(buffer, offset, length, next, esp.buffer, at)
     if (sealed === SEAL_REFUSED) {
       this.counters.dropped.sequenceExhausted++
@@ -100,6 +103,7 @@ export class PeerLink {
     esp.commit(sealed, transport.kind === 'udp' ? ecnOf(buffer, offset) : 0)
     this.counters.packetsOut++
     this.counters.bytesOut += length
+    if (expects) this.counters.expectingOut++
     this.#sent = true
     this.#use(child)
     return SendResult.sent

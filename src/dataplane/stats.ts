@@ -35,6 +35,8 @@ export interface PumpStats {
   readonly bytesIn: number
   readonly packetsOut: number
   readonly bytesOut: number
+  /** Outbound packets that a living peer would answer. */
+  readonly expectingOut: number
   /** Dummy packets received (RFC 4303 section 2.6). */
   readonly dummies: number
   readonly dropped: Readonly<DropCounters>
@@ -48,6 +50,7 @@ export class PumpCounters implements PumpStats {
   bytesIn = 0
   packetsOut = 0
   bytesOut = 0
+  expectingOut = 0
   dummies = 0
   lastReceivedMs: number | undefined = undefined
   lastSentMs: number | undefined = undefined

@@ -178,6 +178,7 @@ export class TunSide implements PeerSurroundings {
       while (this.#toFlush.length > 0) this.#toFlush.pop()?.flushSending()
     }
     this.#inTurn = false
+    if (this.#turnAgain && this.#held) setImmediate(() => this.#turn())
     this.#updateReading()
   }
 
@@ -297,6 +298,7 @@ export function sumStats(all: readonly PumpStats[]): PumpStats {
     total.bytesIn += one.bytesIn
     total.packetsOut += one.packetsOut
     total.bytesOut += one.bytesOut
+    total.expectingOut += one.expectingOut
     total.dummies += one.dummies
     for (const key of Object.keys(total.dropped) as (keyof typeof total.dropped)[])
       total.dropped[key] += one.dropped[key]

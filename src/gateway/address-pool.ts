@@ -97,8 +97,7 @@ export class AddressPool {
 }
 
 function pickIndex(pool: Pool, peer: string, preferred: Uint8Array | undefined): number | undefined {
-  const free = (index: number | undefined): index is number =>
-    index !== undefined && !pool.leases.has(index)
+  const free = (index: number | undefined): index is number => index !== undefined && !pool.leases.has(index)
   const wanted = preferred === undefined ? undefined : indexOf(pool, preferred)
   if (free(wanted)) return wanted
   const before = pool.remembered.get(peer)

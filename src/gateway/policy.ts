@@ -3,9 +3,10 @@
  * (RFC 7296 sections 2.15, 2.16, 2.19). Answers the engine's questions; no I/O.
  * @module
  */
+
+import type { TrustStore } from '../crypto/certificate.ts'
 import type { LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
 import type { AssignedConfig, Identity, ResponderAuthentication, ResponderPolicy } from '../ike/types.ts'
-import type { TrustStore } from '../crypto/certificate.ts'
 import type { Secret } from '../secret.ts'
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import { ConfigAttribute, EapType } from '../wire/ike-constants.ts'
@@ -96,7 +97,10 @@ export class GatewayPolicy implements ResponderPolicy {
   }
 
   release(peer: string, config: AssignedConfig): void {
-    for (const { address } of config.addresses) this.#pool.release(peer, addressToBytes(address))
+    for (const { address } of config.addresses) {
+      const bytes = addressToBytes(address)
+      if (bytes !== undefined) this.#pool.release(peer, bytes)
+    }
   }
 
   #remoteAuth(kind: 'psk' | 'certificate' | 'eap'): RemoteAuth | undefined {

@@ -1,0 +1,113 @@
+/**
+ * Wireshark's key tables (`--unsafe-dump-keys`): with them a capture of the outer packets can be decrypted, by anybody
+ * who has them. Files are made 0600 in a directory that only its owner can enter.
+ * @module
+ */
+import { appendFileSync, chmodSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { SystemError } from '../errors.ts'
+import type { ChildSaParameters, EspSaParameters } from '../esp/types.ts'
+import type { IkeKeyLog } from '../ike/types.ts'
+import type { Transport } from '../transport/types.ts'
+import { EncryptionId, IntegrityId } from '../wire/ike-constants.ts'
+
+const FILE_MODE = 0o600
+
+export class KeyTables {
+  readonly #directory: string
+
+  /** @throws SystemError when the directory cannot be made */
+  constructor(directory: string) {
+    this.#directory = directory
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      chmodSync(directory, 0o700)
+    } catch (cause) {
+      throw new SystemError('key-directory', `The directory ${directory} for keys cannot be made.`, { cause })
+    }
+  }
+
+  addIke(keys: IkeKeyLog): void {
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
+    const spi = (value: bigint): string => value.toString(16).padStart(16, '0')
+    const columns = [
+      spi(keys.spiI),
+      spi(keys.spiR),
+      hex(keys.skEi),
+      hex(keys.skEr),
+      `"${ikeEncryptionName(keys.encryptionId, keys.encryptionKeyBits)}"`,
+      hex(keys.skAi),
+      hex(keys.skAr),
+      `"${ikeIntegrityName(keys.integrityId)}"`
+    ]
+    this.#append('ikev2_decryption_table', columns)
+  }
+
+  addChild(child: ChildSaParameters, transport: Transport | undefined): void {
+    const local = transport?.path.local.address ?? '*'
+    const remote = transport?.path.remote.address ?? '*'
+    this.#append('esp_sa', espColumns(local, remote, child.outbound))
+    this.#append('esp_sa', espColumns(remote, local, child.inbound))
+  }
+
+  #append(file: string, columns: readonly string[]): void {
+    appendFileSync(join(this.#directory, file), `${columns.join(',')}\n`, { mode: FILE_MODE })
+  }
+}
+
+function espColumns(source: string, destination: string, sa: EspSaParameters): string[] {
+  const hex = (bytes: Uint8Array): string => `0x${Buffer.from(bytes).toString('hex')}`
+  const columns = [
+    source.includes(':') ? 'IPv6' : 'IPv4',
+    source,
+    destination,
+    `0x${sa.spi.toString(16).padStart(8, '0')}`,
+    espEncryptionName(sa.encryptionId),
+    hex(sa.encryptionKey),
+    espIntegrityName(sa.integrityId),
+    hex(sa.integrityKey)
+  ]
+  return columns.map((column) => `"${column}"`)
+}
+
+function ikeEncryptionName(id: number, bits: number): string {
+  if (id === EncryptionId.AES_GCM_16) return `AES-GCM-${bits} with 16 octet ICV [RFC5282]`
+  if (id === EncryptionId.CHACHA20_POLY1305) return 'ChaCha20-Poly1305 with 16 octet ICV [RFC7634]'
+  return `AES-CBC-${bits} [RFC3602]`
+}
+
+function ikeIntegrityName(id: number): string {
+  switch (id) {
+    case IntegrityId.HMAC_SHA2_256_128:
+      return 'HMAC_SHA2_256_128 [RFC4868]'
+    case IntegrityId.HMAC_SHA2_384_192:
+      return 'HMAC_SHA2_384_192 [RFC4868]'
+    case IntegrityId.HMAC_SHA2_512_256:
+      return 'HMAC_SHA2_512_256 [RFC4868]'
+    case IntegrityId.HMAC_SHA1_96:
+      return 'HMAC_SHA1_96 [RFC2404]'
+    default:
+      return 'NONE [RFC4306]'
+  }
+}
+
+function espEncryptionName(id: number): string {
+  if (id === EncryptionId.AES_GCM_16) return 'AES-GCM [RFC4106]'
+  if (id === EncryptionId.CHACHA20_POLY1305) return 'ChaCha20 with Poly1305 [RFC7634]'
+  return 'AES-CBC [RFC3602]'
+}
+
+function espIntegrityName(id: number): string {
+  switch (id) {
+    case IntegrityId.HMAC_SHA2_256_128:
+      return 'HMAC-SHA-256-128 [RFC4868]'
+    case IntegrityId.HMAC_SHA2_384_192:
+      return 'HMAC-SHA-384-192 [RFC4868]'
+    case IntegrityId.HMAC_SHA2_512_256:
+      return 'HMAC-SHA-512-256 [RFC4868]'
+    case IntegrityId.HMAC_SHA1_96:
+      return 'HMAC-SHA-1-96 [RFC2404]'
+    default:
+      return 'ANY 128 bit authentication [no checking]'
+  }
+}

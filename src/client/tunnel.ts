@@ -1,0 +1,363 @@
+/**
+ * The client's end of the tunnel: TUN device, SAs, pump, and what the host was told about them.
+ *
+ * One owner: the device, its addresses, routes and DNS are made here and taken back here, in `close`, whatever happened.
+ * The device outlives changes of path and fresh IKE SAs, so that inner connections live on.
+ * @module
+ */
+import { cipherSuite } from '../crypto/cipher-suite.ts'
+import type { RandomSource } from '../crypto/types.ts'
+import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
+import { Pump } from '../dataplane/pump.ts'
+import { InternalError } from '../errors.ts'
+import { Sad } from '../esp/sad.ts'
+import type { ChildSaParameters } from '../esp/types.ts'
+import { cleanup } from '../host/cleanup.ts'
+import { type CommandRunner, SystemCommandRunner } from '../host/commands.ts'
+import { Journal } from '../host/journal.ts'
+import { type AppliedConfig, applyTunnelConfig } from '../host/tunnel-config.ts'
+import {
+  runScript,
+  type ScriptReason,
+  type ScriptSettings,
+  scriptArgv,
+  scriptVariables
+} from '../host/vpnc-script.ts'
+import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
+import type { Logger } from '../log.ts'
+import type { Transport, TransportHandlers } from '../transport/types.ts'
+import { openTun, type TunDevice } from '../tun/tun-device.ts'
+import { formatCidr } from '../wire/cidr.ts'
+import type { TrafficSelector } from '../wire/ike-message.ts'
+import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selectors.ts'
+import { probeInner } from './inner-probe.ts'
+import type { KeyTables } from './key-tables.ts'
+import type { ConnectOptions } from './options.ts'
+import type { TrafficCounters } from './watchdog.ts'
+
+export interface TunnelEnvironment {
+  readonly log: Logger
+  readonly random: RandomSource
+  readonly now: () => number
+  readonly stateDirectory: string
+  readonly keyTables: KeyTables | undefined
+  readonly onSoftLimit: (spiIn: number) => void
+  readonly onDeviceGone: (reason: string) => void
+}
+
+const LEAST_IPV6_MTU = 1280
+const LEAST_IPV4_MTU = 576
+
+export class Tunnel {
+  readonly #options: ConnectOptions
+  readonly #environment: TunnelEnvironment
+  readonly #runner: CommandRunner
+  readonly #journal: Journal
+  readonly #tun: TunDevice
+  readonly #sad: Sad
+  readonly #pump: Pump
+  #applied: AppliedConfig | undefined
+  #script: ScriptSettings | undefined
+  #info: EstablishedInfo | undefined
+  #transport: Transport | undefined
+  #mtu = STREAM_TUNNEL_MTU
+
+  /**
+   * Makes the device, before anybody is asked for a connection: what is missing shows at once.
+   * @throws SystemError, AuthenticationError (privileges), UsageError (its name)
+   */
+  static async open(options: ConnectOptions, environment: TunnelEnvironment): Promise<Tunnel> {
+    const runner = new SystemCommandRunner(environment.log.child('host'))
+    const { stateDirectory } = environment
+    // What a session of this name left behind when it was killed goes first.
+    await cleanup(options.sessionName, { stateDirectory, runner, log: environment.log.child('host') })
+    const journal = await Journal.open(
+      stateDirectory,
+      options.sessionName,
+      options.netns === undefined ? {} : { netns: options.netns }
+    )
+    try {
+      if (options.script !== undefined) {
+        const variables = { reason: 'pre-init', VPNPID: String(process.pid) }
+        await runScript(runner, scriptArgv(options.script), variables)
+      }
+      const netnsPath = options.netns === undefined ? undefined : `/run/netns/${options.netns}`
+      const tun = openTun({ name: options.interfaceName, netnsPath })
+      return new Tunnel(options, environment, runner, journal, tun)
+    } catch (error) {
+      await journal.close()
+      throw error
+    }
+  }
+
+  private constructor(
+    options: ConnectOptions,
+    environment: TunnelEnvironment,
+    runner: CommandRunner,
+    journal: Journal,
+    tun: TunDevice
+  ) {
+    this.#options = options
+    this.#environment = environment
+    this.#runner = runner
+    this.#journal = journal
+    this.#tun = tun
+    this.#sad = new Sad({ random: environment.random })
+    this.#pump = new Pump({
+      tun,
+      sad: this.#sad,
+      logger: environment.log.child('dataplane'),
+      mtu: this.#mtu,
+      now: environment.now,
+      onTunGone: environment.onDeviceGone,
+      observer: { onSoftLimit: (child) => environment.onSoftLimit(child.parameters.inbound.spi) }
+    })
+  }
+
+  get interfaceName(): string {
+    return this.#tun.name
+  }
+
+  get mtu(): number {
+    return this.#mtu
+  }
+
+  get virtualAddresses(): readonly string[] {
+    return this.#info?.config?.addresses.map(({ address }) => address) ?? []
+  }
+
+  get hasChildren(): boolean {
+    return this.#sad.sending.length > 0
+  }
+
+  get remoteTs(): readonly string[] {
+    const [child] = this.#sad.sending
+    return child?.parameters.remoteTs.map(formatTrafficSelector) ?? []
+  }
+
+  get stats(): Pump['stats'] {
+    return this.#pump.stats
+  }
+
+  counters(): TrafficCounters & { readonly bytesIn: number; readonly bytesOut: number } {
+    const { packetsIn, packetsOut, bytesIn, bytesOut, dummies, expectingOut } = this.#pump.stats
+    return { espPacketsIn: packetsIn + dummies, espPacketsOut: packetsOut, expectingOut, bytesIn, bytesOut }
+  }
+
+  // --- Child SAs
+
+  install(child: ChildSaParameters): void {
+    this.#environment.keyTables?.addChild(child, this.#transport)
+    this.#sad.install(child)
+  }
+
+  activate(spiIn: number): void {
+    this.#sad.activateOutbound(spiIn)
+  }
+
+  remove(spiIn: number): void {
+    this.#sad.remove(spiIn)
+  }
+
+  addToSequences(delta: bigint): void {
+    this.#sad.addToSequences(delta)
+  }
+
+  logKeys(keys: IkeKeyLog): void {
+    this.#environment.keyTables?.addIke(keys)
+  }
+
+  // --- transports
+
+  /** Handlers for a transport of this session: ESP goes to the pump whichever transport brings it. */
+  handlers(onIke: TransportHandlers['onIke'], onClose: TransportHandlers['onClose']): TransportHandlers {
+    const pump = this.#pump
+    return {
+      onIke,
+      onClose,
+      onEsp: (buffer, offset, length) => {
+        pump.handleEsp(buffer, offset, length)
+      },
+      onEspBatchEnd: () => pump.handleEspBatchEnd(),
+      onWritable: () => pump.handleWritable(),
+      onMaxEspLength: () => this.#fitMtu()
+    }
+  }
+
+  /** Where ESP goes from now on. */
+  use(transport: Transport | undefined): void {
+    this.#transport = transport
+    this.#pump.setTransport(transport)
+    this.#fitMtu()
+    if (transport !== undefined) void this.#updatePinned(transport)
+  }
+
+  /** Asks something inside the tunnel that is likely to answer, so that ESP can be judged without waiting for traffic. */
+  sendProbe(): void {
+    const { config } = this.#info ?? {}
+    if (config === undefined || this.#options.netns !== undefined) return
+    probeInner(this.#tun.name, config, this.#environment.log)
+  }
+
+  // --- the host
+
+  /** Addresses, routes and DNS for this SA: applied the first time, adjusted when a fresh SA brings other addresses. */
+  async configure(info: EstablishedInfo, transport: Transport): Promise<void> {
+    const before = this.#info
+    this.#info = info
+    this.#transport = transport
+    this.#mtu = this.#mtuFor(transport)
+    this.#pump.setMtu(this.#mtu)
+    if (before === undefined) await this.#applyFirst(info, transport)
+    else if (!sameAddresses(before, info)) await this.#readdress(info)
+    this.#pump.resume()
+  }
+
+  /** The network changed under us: finds the gateway's way outside the tunnel anew. */
+  async repin(): Promise<void> {
+    await this.#applied?.repin()
+  }
+
+  /** Takes everything back. Never rejects: what could not be undone is logged and stays in the journal. */
+  async close(): Promise<void> {
+    this.#pump.stop()
+    if (this.#script !== undefined)
+      await this.#runScript('disconnect').catch((error) => this.#complain(error))
+    try {
+      await this.#applied?.undo()
+    } catch (error) {
+      this.#complain(error)
+    }
+    this.#tun.release()
+    this.#sad.clear()
+    await this.#journal.close().catch((error) => this.#complain(error))
+  }
+
+  async #applyFirst(info: EstablishedInfo, transport: Transport): Promise<void> {
+    const { options, addresses, routes } = this.#plan(info)
+    if (options.script !== undefined) {
+      this.#script = {
+        gateway: transport.outerRemote.address,
+        interface: this.#tun.name,
+        mtu: this.#mtu,
+        addresses,
+        routes: options.routes ? routes : [],
+        dnsServers: options.dns ? (info.config?.dns ?? []) : [],
+        splitDomains: info.config?.dnsDomains ?? []
+      }
+      await this.#runScript('connect')
+      return
+    }
+    this.#applied = await applyTunnelConfig(
+      {
+        interface: this.#tun.name,
+        netns: options.netns,
+        addresses,
+        mtu: this.#mtu,
+        routes: options.routes ? routes : [],
+        pinned: options.netns === undefined ? [transport.outerRemote.address] : [],
+        dns: options.dns ? dnsSettings(info, routes) : undefined
+      },
+      { runner: this.#runner, log: this.#environment.log.child('host'), journal: this.#journal }
+    )
+    for (const { message } of this.#applied.conflicts) this.#environment.log.log('warn', message)
+  }
+
+  #plan(info: EstablishedInfo): {
+    options: ConnectOptions
+    addresses: readonly { readonly address: string; readonly prefixLength: number }[]
+    routes: readonly string[]
+  } {
+    const [child] = this.#sad.sending
+    if (child === undefined)
+      throw new InternalError('no-child-sa', 'There is no Child SA to make routes from.')
+    const { localTs, remoteTs } = child.parameters
+    const assigned = info.config?.addresses ?? []
+    // Without virtual addresses the local selectors that are single hosts are ours.
+    const addresses =
+      assigned.length > 0
+        ? assigned
+        : selectorsToCidrs(localTs)
+            .filter((cidr) => /\/(32|128)$/.test(cidr))
+            .map((cidr) => hostAddress(cidr))
+    return { options: this.#options, addresses, routes: selectorsToCidrs(remoteTs) }
+  }
+
+  async #readdress(info: EstablishedInfo): Promise<void> {
+    const { addresses } = this.#plan(info)
+    if (this.#script !== undefined) {
+      this.#script = { ...this.#script, addresses }
+      await this.#runScript('reconnect')
+      return
+    }
+    await this.#applied?.replaceAddresses(addresses)
+  }
+
+  async #updatePinned(transport: Transport): Promise<void> {
+    try {
+      await this.#applied?.updatePinned([transport.outerRemote.address])
+    } catch (error) {
+      this.#complain(error)
+    }
+  }
+
+  #runScript(reason: ScriptReason): Promise<void> {
+    const { script } = this.#options
+    if (script === undefined || this.#script === undefined) return Promise.resolve()
+    return runScript(this.#runner, scriptArgv(script), scriptVariables(reason, this.#script))
+  }
+
+  /** The MTU only shrinks while the session lasts: connections inside have got used to it. */
+  #fitMtu(): void {
+    const transport = this.#transport
+    if (transport === undefined || this.#info === undefined) return
+    const wanted = Math.min(this.#mtu, this.#mtuFor(transport))
+    if (wanted === this.#mtu) return
+    this.#mtu = wanted
+    this.#pump.setMtu(wanted)
+    this.#tun.setMtu(wanted)
+  }
+
+  #mtuFor(transport: Transport): number {
+    if (this.#options.mtu !== undefined) return this.#options.mtu
+    const [child] = this.#sad.sending
+    if (transport.kind !== 'udp' || child === undefined) return STREAM_TUNNEL_MTU
+    const { encryptionId, encryptionKeyBits, integrityId } = child.parameters.outbound
+    const suite = cipherSuite(encryptionId, encryptionKeyBits, integrityId)
+    if (suite === undefined) return STREAM_TUNNEL_MTU
+    const hasIpv6 = this.virtualAddresses.some((address) => address.includes(':'))
+    const least = hasIpv6 ? LEAST_IPV6_MTU : LEAST_IPV4_MTU
+    return Math.max(least, Math.min(STREAM_TUNNEL_MTU, maxInnerLength(transport.maxEspLength, suite)))
+  }
+
+  #complain(error: unknown): void {
+    this.#environment.log.log('error', error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** Networks of all selectors; a selector for one protocol or port still routes its addresses. */
+function selectorsToCidrs(selectors: readonly TrafficSelector[]): string[] {
+  return [...new Set(selectors.flatMap((selector) => selectorToCidrs(selector).map(formatCidr)))]
+}
+
+function sameAddresses(a: EstablishedInfo, b: EstablishedInfo): boolean {
+  const text = (info: EstablishedInfo): string =>
+    (info.config?.addresses ?? []).map(({ address, prefixLength }) => `${address}/${prefixLength}`).join()
+  return text(a) === text(b)
+}
+
+function hostAddress(cidr: string): { address: string; prefixLength: number } {
+  const [address = '', length = ''] = cidr.split('/')
+  return { address, prefixLength: Number(length) }
+}
+
+/** With everything in the tunnel, its name servers answer everything; else only the domains that it names. */
+function dnsSettings(
+  info: EstablishedInfo,
+  routes: readonly string[]
+): { servers: readonly string[]; domains: readonly string[]; exclusive: boolean } | undefined {
+  const { dns = [], dnsDomains = [] } = info.config ?? {}
+  if (dns.length === 0) return undefined
+  const full = routes.includes('0.0.0.0/0') || routes.includes('::/0')
+  return { servers: dns, domains: dnsDomains, exclusive: full || dnsDomains.length === 0 }
+}

@@ -1,0 +1,98 @@
+/**
+ * Looks at the data plane's counters a few times a second, so that the hot path keeps none of this: feeds the path judge,
+ * the outage meter and the IKE engine's liveness timers, and says when the path is no good any more.
+ * @module
+ */
+import type { Clock } from './ike-driver.ts'
+import { OutageMeter } from './outage-meter.ts'
+import { PathJudge, type PathJudgeTimings, type PathVerdict } from './path-judge.ts'
+
+/** Totals since the tunnel came up. */
+export interface TrafficCounters {
+  /** Authenticated ESP packets. */
+  readonly espPacketsIn: number
+  readonly espPacketsOut: number
+  /** Inner packets sent that a living peer would answer: TCP, echo requests, DNS. */
+  readonly expectingOut: number
+}
+
+export interface WatchdogEvents {
+  onTraffic(traffic: { readonly received: boolean; readonly sent: boolean }): void
+  onVerdict(verdict: PathVerdict): void
+  /** The first traffic after a change of path, or nothing was waiting for any. */
+  onPathConfirmed(outageMs: number): void
+}
+
+const TICK_MS = 100
+/** A change of path that no traffic confirms is over after this long. */
+const SETTLE_MS = 1_000
+
+export class Watchdog {
+  readonly judge: PathJudge
+  readonly #meter = new OutageMeter()
+  readonly #clock: Clock
+  readonly #counters: () => TrafficCounters
+  readonly #events: WatchdogEvents
+  #last: TrafficCounters
+  #timer: { cancel(): void } | undefined
+  #changedAt = 0
+
+  constructor(
+    clock: Clock,
+    timings: PathJudgeTimings,
+    counters: () => TrafficCounters,
+    events: WatchdogEvents
+  ) {
+    this.#clock = clock
+    this.judge = new PathJudge(timings)
+    this.#counters = counters
+    this.#events = events
+    this.#last = counters()
+  }
+
+  start(): void {
+    this.#timer ??= this.#clock.setTimer(TICK_MS, () => {
+      this.#timer = undefined
+      this.#tick()
+      this.start()
+    })
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+  }
+
+  /** The tunnel's traffic goes another way from now on. */
+  pathChanged(): void {
+    this.judge.reset()
+    this.#meter.changed()
+    this.#changedAt = this.#clock.now()
+  }
+
+  #tick(): void {
+    const now = this.#clock.now()
+    const current = this.#counters()
+    const received = current.espPacketsIn > this.#last.espPacketsIn
+    const sent = current.espPacketsOut > this.#last.espPacketsOut
+    const expecting = current.expectingOut - this.#last.expectingOut
+    this.#last = current
+    if (expecting > 0) {
+      this.judge.sent(now, expecting)
+      this.#meter.sent(now)
+    }
+    if (received) {
+      this.judge.received()
+      const outageMs = this.#meter.received(now)
+      if (outageMs !== undefined) this.#events.onPathConfirmed(outageMs)
+    }
+    if (this.#meter.waiting && now - this.#changedAt >= SETTLE_MS && expecting === 0) {
+      this.#meter.settle()
+      this.#events.onPathConfirmed(0)
+    }
+    if (received || sent) this.#events.onTraffic({ received, sent })
+    const verdict = this.judge.verdict(now)
+    if (verdict === 'ask') this.judge.asked(now)
+    if (verdict !== undefined) this.#events.onVerdict(verdict)
+  }
+}
