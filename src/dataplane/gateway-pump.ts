@@ -24,15 +24,7 @@ export class GatewayPump {
 
   /** Begins paused: call `resume` when addresses and routes are in place. */
   constructor(options: TunSideOptions) {
-    this.#side = new TunSide(options, {
-      peerFor: (buffer, offset) =>
-        this.#table.find(
-          (buffer[offset] ?? 0) >>> 4 === 6 ? 6 : 4,
-          buffer,
-          destinationOffset(buffer, offset)
-        ),
-      exclusive: false
-    })
+    this.#side = new TunSide(options, this.#router)
   }
 
   get stats(): PumpStats {
