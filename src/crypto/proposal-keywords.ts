@@ -85,9 +85,14 @@ export function sameTransform(a: Transform, b: Transform): boolean {
   )
 }
 
-/** The keyword with the fewest edits to `word`; undefined when none is near enough to be what was meant. */
+/** A word of this length that begins a keyword is taken for its abbreviation. */
+const MIN_PREFIX = 4
+
+/** The keyword that `word` begins, or that has the fewest edits to it; undefined when none is near enough to be what was meant. */
 export function nearestKeyword(word: string): string | undefined {
-  let best: string | undefined
+  let best =
+    word.length < MIN_PREFIX ? undefined : [...KEYWORDS.keys()].find((keyword) => keyword.startsWith(word))
+  if (best !== undefined) return best
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const keyword of KEYWORDS.keys()) {
     const distance = editDistance(word, keyword)

@@ -5,8 +5,8 @@
 import { createCipheriv } from 'node:crypto'
 import type { RandomSource } from '../../../src/crypto/types.ts'
 
-export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex')
+export function hex(bytes: Uint8Array | undefined): string {
+  return bytes === undefined ? 'nothing' : Buffer.from(bytes).toString('hex')
 }
 
 export function unhex(text: string): Buffer {
