@@ -16,7 +16,6 @@ interface OutstandingRequest {
   readonly messageId: number
   readonly exchangeType: number
   packets: Packets
-  readonly firstSentAt: number
   lastSentAt: number
   /** Retransmissions since the path was last changed. */
   tries: number
@@ -91,7 +90,6 @@ export class ExchangeManager {
       messageId: this.#nextRequestId,
       exchangeType,
       packets,
-      firstSentAt: now,
       lastSentAt: now,
       tries: 0,
       onStreamSince: now
@@ -99,10 +97,9 @@ export class ExchangeManager {
     this.#arm(now, reliable)
   }
 
-  /** Another IKE_SA_INIT with the same Message ID 0, after COOKIE or INVALID_KE_PAYLOAD (RFC 7296 section 2.6). */
-  restart(now: number, packets: Packets, reliable: boolean | undefined): void {
-    const exchangeType = this.#outstanding?.exchangeType ?? 0
-    this.#outstanding = undefined
+  /** IKE_SA_INIT, the first or one more with Message ID 0 after COOKIE or INVALID_KE_PAYLOAD (RFC 7296 section 2.6). */
+  restart(now: number, exchangeType: number, packets: Packets, reliable: boolean | undefined): void {
+    this.abandon()
     this.begin(now, exchangeType, packets, reliable)
   }
 
@@ -141,15 +138,15 @@ export class ExchangeManager {
     return this.#outstanding?.messageId === messageId && this.#outstanding.exchangeType === exchangeType
   }
 
-  /**
-   * The outstanding request was answered.
-   * @returns milliseconds since it was last sent
-   */
-  complete(now: number): number {
-    const rttMs = now - (this.#outstanding?.lastSentAt ?? now)
+  /** Milliseconds since the outstanding request was last sent. */
+  roundTripMs(now: number): number {
+    return now - (this.#outstanding?.lastSentAt ?? now)
+  }
+
+  /** The outstanding request was answered. */
+  complete(): void {
     this.abandon()
     this.#nextRequestId++
-    return rttMs
   }
 
   /** Gives the outstanding request up without using its answer. */

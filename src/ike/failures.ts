@@ -15,14 +15,6 @@ export function authenticationRejected(): AuthenticationError {
   })
 }
 
-export function wrongIdentity(expected: string, received: string): AuthenticationError {
-  return new AuthenticationError(
-    'identity-mismatch',
-    `The gateway says it is ${received}, not ${expected}.`,
-    { hint: 'If that is the gateway you mean, give its name with --remote-id.' }
-  )
-}
-
 export function noProposalChosen(kind: ProposalKind, offered: readonly Proposal[]): ProtocolError {
   const shown = offered.map((proposal) => formatProposal(proposal, kind)).join(', ')
   const option = kind === 'ike' ? '--ike' : '--esp'
@@ -46,11 +38,9 @@ export function trafficSelectorsUnacceptable(): ProtocolError {
 }
 
 export function internalAddressFailure(): ProtocolError {
-  return new ProtocolError(
-    'internal-address-failure',
-    'The gateway assigned no virtual address.',
-    { hint: 'Its address pool may be used up or not be meant for this identity. Ask its operator.' }
-  )
+  return new ProtocolError('internal-address-failure', 'The gateway assigned no virtual address.', {
+    hint: 'Its address pool may be used up or not be meant for this identity. Ask its operator.'
+  })
 }
 
 export function invalidSyntax(what: string): ProtocolError {
@@ -80,9 +70,13 @@ export function peerTimeout(exchange: string): TemporaryError {
 }
 
 export function lifetimeExpired(what: string): TemporaryError {
-  return new TemporaryError('lifetime-expired', `The ${what} could not be renewed before its lifetime ended.`, {
-    hint: 'Connect again.'
-  })
+  return new TemporaryError(
+    'lifetime-expired',
+    `The ${what} could not be renewed before its lifetime ended.`,
+    {
+      hint: 'Connect again.'
+    }
+  )
 }
 
 export function stateOutOfSync(): TemporaryError {

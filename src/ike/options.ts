@@ -31,8 +31,8 @@ export const DEFAULT_TIMERS: IkeTimers = {
 
 /** RFC 7383 section 2.5.1 recommends 1280 for IPv6; every other implementation uses it for both families. */
 export const DEFAULT_FRAGMENT_SIZE = 1280
-/** IPv6 header (the larger of the two), UDP header, non-ESP marker: what an IKE message is not. */
-export const DATAGRAM_OVERHEAD = 40 + 8 + 4
+/** UDP header and non-ESP marker: what of an IP packet's payload is not the IKE message. */
+export const MARKER_AND_UDP_OVERHEAD = 8 + 4
 
 /** Nonces that we make; RFC 7296 section 2.10 wants half the PRF's key at least, 16 to 256 bytes. */
 export const NONCE_LENGTH = 32
@@ -45,6 +45,8 @@ export const MAX_COOKIE_LENGTH = 64
 export const MAX_INIT_RETRIES = 8
 /** INVALID_KE_PAYLOAD answers to one CREATE_CHILD_SA. */
 export const MAX_KE_RETRIES = 3
+/** How long a genuine answer may come after an error that may be forged (RFC 7296 section 2.21.1: "some time"). */
+export const INIT_DOUBT_MS = 2_000
 /** Requests of one IKE_AUTH: EAP needs at least ten (RFC 7296 section 2.16), EAP-TLS with long chains many more. */
 export const MAX_AUTH_ROUNDS = 120
 

@@ -5,13 +5,7 @@
  * message malformed. A response that carries an error notify may lack everything else.
  * @module
  */
-import {
-  ExchangeType,
-  FIRST_STATUS_NOTIFY,
-  NotifyType,
-  nameOf,
-  PayloadType
-} from '../wire/ike-constants.ts'
+import { ExchangeType, FIRST_STATUS_NOTIFY, NotifyType, nameOf, PayloadType } from '../wire/ike-constants.ts'
 import type { Payload } from '../wire/ike-message.ts'
 
 /** Least and most occurrences. */

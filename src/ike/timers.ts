@@ -7,6 +7,7 @@ export type TimerKind =
   | 'retransmit'
   | 'task-retry'
   | 'half-open'
+  | 'init-doubt'
   | 'liveness'
   | 'cluster-liveness'
   | 'ike-rekey'

@@ -110,6 +110,8 @@ export interface ResponderPolicy {
   release(peer: string, config: AssignedConfig): void
   /** What this responder lets the peer reach; the engine intersects it with the offer (RFC 7296 section 2.9). */
   readonly localTs: readonly TrafficSelector[]
+  /** What a peer without an assigned address may send from; undefined: nothing. */
+  readonly remoteTs?: readonly TrafficSelector[] | undefined
 }
 export interface ResponderAuthentication {
   readonly localIdentity: Identity

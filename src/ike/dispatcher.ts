@@ -1,0 +1,368 @@
+/**
+ * What happens with one received IKE message: whose it is, whether it is authentic, request or response, and who
+ * answers or processes it (RFC 7296 sections 2.1 to 2.3, 2.21).
+ *
+ * Invariant: until a message is proved authentic it changes nothing. IKE_SA_INIT, which cannot be, changes a session
+ * only while that is what it waits for.
+ * @module
+ */
+import type { IkestreamError } from '../errors.ts'
+import type { Path } from '../wire/endpoint.ts'
+import { decodeMessage, encodeMessage, type MessageResult } from '../wire/ike-codec.ts'
+import { ExchangeType, NotifyType, nameOf, PayloadType, ProtocolId } from '../wire/ike-constants.ts'
+import { formatIkeHeader, formatIkeMessage } from '../wire/ike-format.ts'
+import { findNotify, findPayload, findUnsupportedCritical, notify } from '../wire/ike-helpers.ts'
+import type { Payload } from '../wire/ike-message.ts'
+import { invalidSyntax, unsupportedCritical } from './failures.ts'
+import type { IkeSa, InboundMessage } from './ike-sa.ts'
+import { emitPackets, isAuthentic, openMessage, sendResponse } from './messenger.ts'
+import { CLOSE_PATIENCE_MS, HINT_INTERVAL_MS } from './options.ts'
+import { checkPayloads } from './payload-rules.ts'
+import { finishTask, requestLiveness } from './scheduler.ts'
+import type { SessionState } from './session-state.ts'
+import { type AuthAnswer, AuthResponder } from './tasks/auth-response.ts'
+import { answerCreateChild } from './tasks/create-child-response.ts'
+import { answerIkeRekey } from './tasks/ike-rekey.ts'
+import { answerInformational, isAddressUpdate } from './tasks/informational.ts'
+import { answerInit } from './tasks/init-response.ts'
+import { isMessageIdSync, synchroniseMessageIds } from './tasks/message-id-sync.ts'
+import { equalBytes } from './tasks/natd.ts'
+import { followPath } from './tasks/path.ts'
+
+type Decoded = Extract<MessageResult, { ok: true }>
+
+/** A response that waits for something outside (TLS inside EAP). */
+interface PendingAnswer {
+  readonly sa: IkeSa
+  readonly messageId: number
+  readonly path: Path
+}
+
+export class Dispatcher {
+  readonly #state: SessionState
+  #auth: AuthResponder | undefined
+  #pending: PendingAnswer | undefined
+  #lastHintAt = Number.NEGATIVE_INFINITY
+
+  constructor(state: SessionState) {
+    this.#state = state
+  }
+
+  receive(bytes: Uint8Array, path: Path): void {
+    const state = this.#state
+    const decoded = decodeMessage(bytes)
+    if (!decoded.ok) {
+      state.log('debug', `dropped an IKE message: ${decoded.error.message}`)
+      return
+    }
+    const { header } = decoded.message
+    if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
+      this.#receiveInit(bytes, decoded, path)
+      return
+    }
+    const sa = state.sas.find(
+      (candidate) =>
+        candidate.isInitiator !== header.fromInitiator &&
+        candidate.spiI === header.spiI &&
+        candidate.spiR === header.spiR
+    )
+    if (sa === undefined || sa.protection === undefined) {
+      state.log('debug', `dropped ${formatIkeHeader(header)}: no IKE SA has its SPIs`)
+      return
+    }
+    if (decoded.encryptedOffset === undefined) this.#receiveHint(decoded)
+    else if (header.isResponse) this.#receiveResponse(sa, bytes, decoded)
+    else this.#receiveRequest(sa, bytes, decoded, path)
+  }
+
+  /** Goes on with an answer that had to wait. */
+  resume(): void {
+    const pending = this.#pending
+    if (pending === undefined || this.#auth === undefined) return
+    this.#pending = undefined
+    this.#sendAuthAnswer(pending.sa, pending.messageId, this.#auth.resume(), pending.path)
+  }
+
+  dispose(): void {
+    this.#auth?.dispose()
+  }
+
+  // ---- IKE_SA_INIT
+
+  #receiveInit(bytes: Uint8Array, decoded: Decoded, path: Path): void {
+    const state = this.#state
+    const { header, payloads } = decoded.message
+    const problem = checkPayloads(header.exchangeType, header.isResponse, payloads)
+    if (problem !== undefined || findUnsupportedCritical(payloads) !== undefined) {
+      state.log('debug', `dropped ${formatIkeHeader(header)}: ${problem ?? 'unknown critical payload'}`)
+      return
+    }
+    const message: InboundMessage = { header, payloads, raw: Uint8Array.from(bytes) }
+    if (header.isResponse) this.#receiveInitResponse(message)
+    else this.#receiveInitRequest(message, path)
+  }
+
+  #receiveInitResponse(message: InboundMessage): void {
+    const state = this.#state
+    const sa = state.current
+    const task = sa?.active
+    const { header } = message
+    if (sa === undefined || task?.name !== 'init' || header.fromInitiator) return
+    if (header.spiI !== sa.localSpi || header.messageId !== 0) return
+    state.log('debug', `received ${formatIkeMessage(message)}`)
+    const outcome = task.process(sa, message)
+    if (outcome !== 'ignore') finishTask(state, sa, task, outcome)
+  }
+
+  #receiveInitRequest(message: InboundMessage, path: Path): void {
+    const state = this.#state
+    const { header } = message
+    if (state.config.role !== 'responder' || !header.fromInitiator || header.messageId !== 0) return
+    const known = state.sas[0]
+    if (known !== undefined) {
+      // The first request once more: its answer got lost.
+      const isRepeated = known.init !== undefined && equalBytes(known.init.remoteMessage, message.raw)
+      if (isRepeated && known.state === 'CONNECTING' && known.exchanges.expectedRequestId === 1) {
+        emitPackets(state, known.exchanges.storedResponse, path)
+      }
+      return
+    }
+    if (header.spiI === 0n || header.spiR !== 0n) return
+    state.log('debug', `received ${formatIkeMessage(message)}`)
+    state.path = path
+    const answer = answerInit(state, message, path)
+    if (answer.kind === 'refuse') {
+      const name = nameOf(NotifyType, answer.error.notifyType)
+      state.log('info', `refused IKE_SA_INIT: ${name}`)
+      this.#sendUnprotected({ ...header, fromInitiator: false, isResponse: true }, [answer.error], path)
+      return
+    }
+    const { sa } = answer
+    state.current = sa
+    sa.advance('init')
+    const reply = this.#sendUnprotected(sa.header(ExchangeType.IKE_SA_INIT, true, 0), answer.payloads, path)
+    sa.exchanges.storeResponse([reply])
+    answer.complete(reply, message.raw)
+    state.after('half-open', 0, state.config.timers.halfOpenTimeoutMs)
+  }
+
+  #sendUnprotected(header: InboundMessage['header'], payloads: readonly Payload[], path: Path): Uint8Array {
+    const message = encodeMessage({ header: { ...header, majorVersion: 2, minorVersion: 0 }, payloads })
+    this.#state.log('debug', `sending ${formatIkeMessage({ header, payloads })}`)
+    this.#state.emit({ type: 'send', path, message })
+    return message
+  }
+
+  /** Unprotected messages about an SA are rumours: at most a reason to check liveness (section 2.21.4). */
+  #receiveHint(decoded: Decoded): void {
+    const state = this.#state
+    if (findNotify(decoded.message.payloads, NotifyType.INVALID_IKE_SPI) === undefined) return
+    if (!state.established || state.now - this.#lastHintAt < HINT_INTERVAL_MS) return
+    this.#lastHintAt = state.now
+    state.log('info', 'somebody says that the peer has lost this IKE SA; checking')
+    requestLiveness(state)
+  }
+
+  // ---- responses
+
+  #receiveResponse(sa: IkeSa, bytes: Uint8Array, decoded: Decoded): void {
+    const state = this.#state
+    const { header } = decoded.message
+    const task = sa.active
+    if (task === undefined || !sa.exchanges.expectsResponse(header.messageId, header.exchangeType)) {
+      state.log('debug', `dropped ${formatIkeHeader(header)}: not waited for`)
+      return
+    }
+    const opened = openMessage(state, sa, bytes, decoded)
+    if (opened.kind === 'dropped') {
+      state.log('debug', `dropped ${formatIkeHeader(header)}: not authentic`)
+      return
+    }
+    state.noteReceived()
+    if (opened.kind === 'fragment') return
+    const problem =
+      opened.kind === 'malformed' ? opened.problem : this.#problemIn(header, opened.payloads, true)
+    if (opened.kind === 'malformed' || problem !== undefined) {
+      // Nothing may be sent about a bad response; the state of both ends cannot be trusted any more (section 2.21).
+      this.#failOn(invalidSyntax(problem ?? 'it cannot be decoded'))
+      return
+    }
+    const { payloads } = opened
+    const critical = findUnsupportedCritical(payloads)
+    if (critical !== undefined) {
+      this.#failOn(unsupportedCritical(critical.payloadType))
+      return
+    }
+    state.log('debug', `received ${formatIkeMessage({ header, payloads })}`)
+    finishTask(state, sa, task, task.process(sa, { header, payloads, raw: bytes }))
+  }
+
+  // ---- requests
+
+  #receiveRequest(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): void {
+    const state = this.#state
+    const { header } = decoded.message
+    if (header.messageId === 0 && state.established && this.#receiveSync(sa, bytes, decoded, path)) return
+    const kind = sa.exchanges.classifyRequest(header.messageId)
+    if (kind === 'answered') {
+      this.#repeatAnswer(sa, bytes, decoded, path)
+      return
+    }
+    if (kind !== 'new') {
+      state.log('debug', `dropped ${formatIkeHeader(header)}: ${kind}`)
+      return
+    }
+    const opened = openMessage(state, sa, bytes, decoded)
+    if (opened.kind === 'dropped') {
+      state.log('debug', `dropped ${formatIkeHeader(header)}: not authentic`)
+      return
+    }
+    state.noteReceived()
+    if (opened.kind === 'fragment') return
+    sa.exchanges.accept()
+    if (opened.kind === 'malformed') {
+      this.#rejectRequest(sa, header, notify(NotifyType.INVALID_SYNTAX), path, invalidSyntax(opened.problem))
+      return
+    }
+    this.#answerRequest(sa, { header, payloads: opened.payloads, raw: bytes }, path)
+  }
+
+  #answerRequest(sa: IkeSa, request: InboundMessage, path: Path): void {
+    const state = this.#state
+    const { header, payloads } = request
+    state.log('debug', `received ${formatIkeMessage(request)}`)
+    const critical = findUnsupportedCritical(payloads)
+    if (critical !== undefined) {
+      const data = Uint8Array.of(critical.payloadType)
+      this.#reply(sa, header, [notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, data)], path)
+      return
+    }
+    const problem = this.#problemIn(header, payloads, false)
+    if (problem !== undefined) {
+      this.#rejectRequest(sa, header, notify(NotifyType.INVALID_SYNTAX), path, invalidSyntax(problem))
+      return
+    }
+    if (header.exchangeType === ExchangeType.IKE_AUTH) {
+      this.#answerAuth(sa, request, path)
+      return
+    }
+    followPath(state, path, isAddressUpdate(payloads))
+    if (header.exchangeType === ExchangeType.INFORMATIONAL) {
+      const answer = answerInformational(state, sa, request, path)
+      this.#reply(sa, header, answer.payloads, path)
+      answer.afterSending?.()
+      return
+    }
+    const isIkeRekey =
+      findPayload(payloads, PayloadType.SA)?.proposals.every(
+        ({ protocolId }) => protocolId === ProtocolId.IKE
+      ) ?? false
+    if (!isIkeRekey) {
+      this.#reply(sa, header, answerCreateChild(state, sa, request), path)
+      return
+    }
+    const answer = answerIkeRekey(state, sa, request)
+    this.#reply(sa, header, answer.payloads, path)
+    answer.afterSending?.()
+  }
+
+  #answerAuth(sa: IkeSa, request: InboundMessage, path: Path): void {
+    const state = this.#state
+    if (state.config.role !== 'responder' || sa.state !== 'CONNECTING') {
+      this.#reply(sa, request.header, [notify(NotifyType.INVALID_SYNTAX)], path)
+      return
+    }
+    // From here on the peer's address is where its IKE_AUTH came from: the NAT traversal port (section 2.23).
+    state.path = path
+    state.authPath ??= path
+    this.#auth ??= new AuthResponder(state, state.config)
+    this.#sendAuthAnswer(sa, request.header.messageId, this.#auth.respond(sa, request), path)
+  }
+
+  #sendAuthAnswer(sa: IkeSa, messageId: number, answer: AuthAnswer, path: Path): void {
+    const state = this.#state
+    if (answer.kind === 'wait') {
+      this.#pending = { sa, messageId, path }
+      state.emit({ type: 'wait', until: answer.until })
+      return
+    }
+    this.#reply(sa, { exchangeType: ExchangeType.IKE_AUTH, messageId }, answer.payloads, path)
+    if (answer.kind === 'reply') return
+    // The answer may get lost: stay a little to repeat it, then end.
+    sa.advance('delete-sent')
+    state.timers.clear('half-open', 0)
+    state.closing = { reason: 'authentication-failed', error: answer.error }
+    state.after('close', 0, CLOSE_PATIENCE_MS)
+  }
+
+  /** A duplicate of the last request gets the same answer, where it came from (section 2.1, RFC 7383 section 2.6.1). */
+  #repeatAnswer(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): void {
+    const encrypted = decoded.message.payloads.at(-1)
+    if (encrypted?.type === PayloadType.SKF && encrypted.fragmentNumber !== 1) return
+    if (!isAuthentic(sa, bytes, decoded)) return
+    this.#state.log('debug', `repeating the answer to ${formatIkeHeader(decoded.message.header)}`)
+    emitPackets(this.#state, sa.exchanges.storedResponse, path)
+  }
+
+  /** @returns whether it was an RFC 6311 synchronisation, which has Message ID 0 whatever the window says */
+  #receiveSync(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): boolean {
+    const state = this.#state
+    const { header, payloads } = decoded.message
+    if (header.exchangeType !== ExchangeType.INFORMATIONAL || !state.features.messageIdSync) return false
+    if (payloads.at(-1)?.type !== PayloadType.SK) return false
+    if (sa.lastSync !== undefined && equalBytes(sa.lastSync.request, bytes)) {
+      emitPackets(state, sa.lastSync.response, path)
+      return true
+    }
+    const opened = openMessage(state, sa, bytes, decoded)
+    if (opened.kind !== 'message' || !isMessageIdSync(opened.payloads)) return false
+    const answer = synchroniseMessageIds(state, sa, opened.payloads)
+    if (answer === undefined) {
+      state.log('debug', 'dropped a Message ID synchronisation: old, or not negotiated')
+      return true
+    }
+    state.noteReceived()
+    state.timers.clear('retransmit', sa.number)
+    const response = sa.protection?.seal(sa.header(header.exchangeType, true, 0), answer) ?? []
+    sa.lastSync = { request: Uint8Array.from(bytes), response }
+    emitPackets(state, response, path)
+    return true
+  }
+
+  #problemIn(
+    header: InboundMessage['header'],
+    payloads: readonly Payload[],
+    isResponse: boolean
+  ): string | undefined {
+    const isEarly = !this.#state.established && header.exchangeType !== ExchangeType.IKE_AUTH
+    if (isEarly && this.#state.closing === undefined) return 'it came before authentication'
+    return checkPayloads(header.exchangeType, isResponse, payloads)
+  }
+
+  #reply(
+    sa: IkeSa,
+    request: { readonly exchangeType: number; readonly messageId: number },
+    payloads: readonly Payload[],
+    path: Path
+  ): void {
+    // Authentication may have ended the session in between.
+    if (!sa.isDead) sendResponse(this.#state, sa, request, payloads, path)
+  }
+
+  /** INVALID_SYNTAX is the end of the IKE SA at both ends (section 2.21.3). */
+  #rejectRequest(
+    sa: IkeSa,
+    header: InboundMessage['header'],
+    error: Payload,
+    path: Path,
+    reason: IkestreamError
+  ): void {
+    this.#reply(sa, header, [error], path)
+    this.#failOn(reason)
+  }
+
+  #failOn(error: IkestreamError): void {
+    this.#state.log('error', error.message)
+    this.#state.end('protocol-error', error)
+  }
+}

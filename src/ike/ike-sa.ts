@@ -1,0 +1,188 @@
+/**
+ * One IKE SA: SPIs, keys, Message IDs, and the tasks that want to use its window (RFC 7296 section 2).
+ *
+ * `isInitiator` is about this IKE SA: who sent its IKE_SA_INIT, or the CREATE_CHILD_SA that made it. Every exchange of
+ * ours is a task, which builds the request and processes the response. A task is not tied to the IKE SA that it was
+ * queued on: when that is rekeyed, waiting tasks move to its successor.
+ * @module
+ */
+import type { CipherSuite, Prf, RandomSource } from '../crypto/types.ts'
+import type { IkeHeader, Payload, Proposal } from '../wire/ike-message.ts'
+import { ExchangeManager, type Packets } from './exchange-manager.ts'
+import { FragmentReassembler } from './fragments.ts'
+import { disposeIkeKeys, type IkeKeys } from './keymat.ts'
+import { type IkeSaInput, type IkeSaState, nextIkeSaState } from './lifecycle.ts'
+import { Protection } from './protection.ts'
+import type { IkeTimers } from './types.ts'
+
+/** A message that was opened and decoded. */
+export interface InboundMessage {
+  readonly header: IkeHeader
+  readonly payloads: readonly Payload[]
+  /** As it came, for IKE_SA_INIT only: AUTH signs it. */
+  readonly raw: Uint8Array
+}
+
+/** The request of an exchange, before it is sealed. */
+export interface Draft {
+  readonly exchangeType: number
+  readonly payloads: readonly Payload[]
+}
+
+export type TaskOutcome =
+  /** The task is over. */
+  | 'done'
+  /** Call `build` again for the next request. */
+  | 'again'
+  /** Something outside must finish first; `resume` will be called. The window stays taken. */
+  | 'waiting'
+  /** IKE_SA_INIT only: as if the message had not come. */
+  | 'ignore'
+  /** Put the task off and build it again later. */
+  | { readonly laterMs: number }
+
+export type TaskName =
+  | 'init'
+  | 'auth'
+  | 'child-create'
+  | 'child-rekey'
+  | 'child-delete'
+  | 'ike-rekey'
+  | 'ike-delete'
+  | 'mobike'
+  | 'liveness'
+
+export interface Task {
+  readonly name: TaskName
+  /** @returns the request, or undefined: there is nothing to do any more */
+  build(sa: IkeSa): Draft | undefined
+  process(sa: IkeSa, response: InboundMessage): TaskOutcome
+  resume?(sa: IkeSa): TaskOutcome
+  /** The outstanding request will never be answered (RFC 6311): true to queue the task anew. */
+  interrupted?(sa: IkeSa): boolean
+  dispose?(): void
+}
+
+/** What a finished negotiation gives an IKE SA. */
+export interface IkeSecurity {
+  readonly chosen: Proposal
+  readonly prf: Prf
+  readonly suite: CipherSuite
+  readonly keys: IkeKeys
+}
+
+/** What AUTH signs: our and the peer's half of IKE_SA_INIT (RFC 7296 section 2.15). */
+export interface InitRecord {
+  readonly localMessage: Uint8Array
+  readonly remoteMessage: Uint8Array
+  readonly localNonce: Uint8Array
+  readonly remoteNonce: Uint8Array
+}
+
+export interface DeferredTask {
+  readonly task: Task
+  readonly at: number
+}
+
+export class IkeSa {
+  /** Local number; subject of this SA's timers. */
+  readonly number: number
+  readonly isInitiator: boolean
+  readonly localSpi: bigint
+  readonly exchanges: ExchangeManager
+  readonly requestFragments = new FragmentReassembler()
+  readonly responseFragments = new FragmentReassembler()
+  remoteSpi = 0n
+  state: IkeSaState = 'CREATED'
+  security: IkeSecurity | undefined
+  protection: Protection | undefined
+  init: InitRecord | undefined
+  /** Waiting for the window, first come first served. */
+  queue: Task[] = []
+  /** Its request is outstanding, or it waits for something outside. */
+  active: Task | undefined
+  /** Put off by TEMPORARY_FAILURE or a failed rekeying. */
+  deferred: DeferredTask[] = []
+  establishedAt: number | undefined
+  /** Since when the peer has answered TEMPORARY_FAILURE only (RFC 7296 section 2.25). */
+  temporaryFailureSince: number | undefined
+  /** NAT_DETECTION_DESTINATION_IP as the peer told it last: a change means a new NAT mapping (RFC 4555 section 3.8). */
+  seenAddressHash: Uint8Array | undefined
+  /** The last RFC 6311 request and the answer to it. */
+  lastSync: { readonly request: Uint8Array; readonly response: Packets } | undefined
+  /** The highest Message ID that the cluster announced in such a request. */
+  syncedTo: number | undefined
+  /** The IKE SA that took over from this one. */
+  successor: IkeSa | undefined
+
+  constructor(
+    number: number,
+    isInitiator: boolean,
+    localSpi: bigint,
+    timers: IkeTimers,
+    random: RandomSource
+  ) {
+    this.number = number
+    this.isInitiator = isInitiator
+    this.localSpi = localSpi
+    this.exchanges = new ExchangeManager(timers, random)
+  }
+
+  get spiI(): bigint {
+    return this.isInitiator ? this.localSpi : this.remoteSpi
+  }
+
+  get spiR(): bigint {
+    return this.isInitiator ? this.remoteSpi : this.localSpi
+  }
+
+  get isDead(): boolean {
+    return this.state === 'DESTROYED'
+  }
+
+  /** Authenticated and not on its way out: new exchanges about Child SAs may use it. */
+  get isUsable(): boolean {
+    return this.state === 'ESTABLISHED' || this.state === 'REKEYING'
+  }
+
+  /** @returns false when the state does not allow this input; nothing has changed then */
+  advance(input: IkeSaInput): boolean {
+    const next = nextIkeSaState(this.state, input)
+    if (next === undefined) return false
+    this.state = next
+    return true
+  }
+
+  secure(security: IkeSecurity, random: RandomSource): void {
+    this.security = security
+    this.protection = new Protection(security.suite, security.keys, this.isInitiator, random)
+  }
+
+  header(exchangeType: number, isResponse: boolean, messageId: number): IkeHeader {
+    return {
+      spiI: this.spiI,
+      spiR: this.spiR,
+      majorVersion: 2,
+      minorVersion: 0,
+      exchangeType,
+      fromInitiator: this.isInitiator,
+      isResponse,
+      messageId
+    }
+  }
+
+  /** Overwrites keys and forgets everything that waits. */
+  dispose(): void {
+    this.protection?.dispose()
+    if (this.security !== undefined) disposeIkeKeys(this.security.keys)
+    for (const task of [...this.queue, ...this.deferred.map(({ task }) => task)]) task.dispose?.()
+    this.active?.dispose?.()
+    this.queue = []
+    this.deferred = []
+    this.active = undefined
+    this.requestFragments.reset()
+    this.responseFragments.reset()
+    this.exchanges.abandon()
+    this.init = undefined
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * One peer relation: the current IKE SA, a rekeyed predecessor until it is deleted, and the Child SAs that it owns
+ * (RFC 7296). Both roles; no sockets, timers, clocks or randomness of its own.
+ *
+ * Every method takes the time and puts its effects into the queue that `poll` drains. Bytes of a peer never throw.
+ * @module
+ */
+import type { IkestreamError } from '../errors.ts'
+import { AuthenticationError } from '../errors.ts'
+import type { Path } from '../wire/endpoint.ts'
+import { ExchangeType, NotifyType } from '../wire/ike-constants.ts'
+import { notify } from '../wire/ike-helpers.ts'
+import type { TrafficSelector } from '../wire/ike-message.ts'
+import { Dispatcher } from './dispatcher.ts'
+import type { IkeSa } from './ike-sa.ts'
+import type { IkeSaState } from './lifecycle.ts'
+import { armRetransmission, sendRequest } from './messenger.ts'
+import { INIT_DOUBT_MS, LOST_PATH_PATIENCE_MS } from './options.ts'
+import {
+  onDeadline,
+  pump,
+  requestChildDelete,
+  requestChildRekey,
+  requestIkeRekey,
+  requestLiveness,
+  resumeTasks
+} from './scheduler.ts'
+import { type SessionInfo, sessionInfo } from './session-info.ts'
+import { SessionState } from './session-state.ts'
+import { AuthTask } from './tasks/auth.ts'
+import { ChildCreateTask } from './tasks/child-create.ts'
+import { closeSession } from './tasks/delete.ts'
+import { InitTask } from './tasks/init.ts'
+import { MobikeTask } from './tasks/mobike.ts'
+import { usePath } from './tasks/path.ts'
+import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
+
+export { DEFAULT_TIMERS } from './options.ts'
+export type { SessionInfo } from './session-info.ts'
+
+export interface IkeSessionOptions {
+  /** Emit `keys` for Wireshark whenever an IKE SA gets its keys. */
+  readonly logKeys?: boolean
+}
+
+/** What the data plane has seen since it last told. */
+export interface TrafficNote {
+  /** Authentic packets of the peer came in. */
+  readonly received?: boolean
+  readonly sent?: boolean
+}
+
+/** Deadlines handled in one call of `timeout`; more wait for the next. */
+const MAX_DEADLINES_AT_ONCE = 1000
+
+export class IkeSession {
+  readonly #state: SessionState
+  readonly #dispatcher: Dispatcher
+
+  constructor(
+    config: InitiatorConfig | ResponderConfig,
+    environment: IkeEnvironment,
+    options: IkeSessionOptions = {}
+  ) {
+    this.#state = new SessionState(config, environment, options.logKeys ?? false)
+    this.#dispatcher = new Dispatcher(this.#state)
+  }
+
+  /** Initiator: starts IKE_SA_INIT on `path`, a path on UDP port 500 (with its `natT`) or any other. */
+  connect(now: number, path: Path): void {
+    const { config } = this.#state
+    if (config.role !== 'initiator' || this.#state.current !== undefined) return
+    this.#at(now, (state) => {
+      state.path = path
+      const sa = state.addIkeSa(true)
+      state.current = sa
+      const hooks = {
+        established: () => this.#onEstablished(),
+        giveUp: giveUp(state),
+        reject: reject(state, sa)
+      }
+      const onKeys = () => {
+        state.doubt = undefined
+        state.timers.clear('init-doubt', 0)
+        state.enqueue(sa, new AuthTask(state, config, hooks))
+      }
+      state.enqueue(sa, new InitTask(state, onKeys, (error) => this.#onDoubt(error)))
+    })
+  }
+
+  /** One IKE message as it came, without non-ESP marker or stream length. */
+  receive(now: number, message: Uint8Array, path: Path): void {
+    this.#at(now, () => this.#dispatcher.receive(message, path))
+  }
+
+  /** Call when `nextTimeout` has come. */
+  timeout(now: number): void {
+    this.#at(now, (state) => {
+      for (let count = 0; count < MAX_DEADLINES_AT_ONCE; count++) {
+        const deadline = state.timers.takeDue(now)
+        if (deadline === undefined) return
+        onDeadline(state, deadline)
+      }
+    })
+  }
+
+  /** The promise of a `wait` output has settled. */
+  resume(now: number): void {
+    this.#at(now, (state) => {
+      resumeTasks(state)
+      this.#dispatcher.resume()
+    })
+  }
+
+  /**
+   * Initiator: everything goes over `path` from now on. What is outstanding is sent there at once, bit for bit; then
+   * the peer is told, with UPDATE_SA_ADDRESSES or an empty INFORMATIONAL, and `path-changed` says when it has answered.
+   */
+  movePath(now: number, path: Path): void {
+    this.#at(now, (state) => {
+      const sa = state.current
+      if (sa === undefined) return
+      const isPastInit = state.established || sa.init !== undefined
+      usePath(state, isPastInit ? (path.natT ?? path) : path)
+      if (state.established) announcePath(state)
+    })
+  }
+
+  /** The path is broken: nothing is sent there any more, and outstanding requests wait for the next one. */
+  pathLost(now: number, path: Path): void {
+    this.#at(now, (state) => {
+      const current = state.path
+      if (current === undefined || (current.id !== path.id && current.id !== path.natT?.id)) return
+      state.pathLost = true
+      for (const sa of state.sas) {
+        sa.exchanges.pathChanged(now, undefined)
+        armRetransmission(state, sa)
+      }
+      // The initiator's driver knows whether there will be another path; a responder can only wait.
+      if (state.config.role === 'responder') state.after('lost-path', 0, LOST_PATH_PATIENCE_MS)
+    })
+  }
+
+  /** Deletes the IKE SA; `closed` comes with the peer's answer, or without it after a few seconds. */
+  close(now: number): void {
+    this.#at(now, (state) => closeSession(state, 'requested', undefined))
+  }
+
+  checkLiveness(now: number): void {
+    this.#at(now, requestLiveness)
+  }
+
+  rekeyIke(now: number): void {
+    this.#at(now, requestIkeRekey)
+  }
+
+  rekeyChild(now: number, spiIn: number): void {
+    this.#at(now, (state) => {
+      const child = state.children.get(spiIn)
+      if (child !== undefined) requestChildRekey(state, child)
+    })
+  }
+
+  /** A further Child SA with these selectors, seen from this end. */
+  createChild(now: number, localTs: readonly TrafficSelector[], remoteTs: readonly TrafficSelector[]): void {
+    this.#at(now, (state) => {
+      const sa = state.current
+      if (sa?.isUsable) state.enqueue(sa, new ChildCreateTask(state, localTs, remoteTs))
+    })
+  }
+
+  deleteChild(now: number, spiIn: number): void {
+    this.#at(now, (state) => {
+      const child = state.children.get(spiIn)
+      if (child !== undefined) requestChildDelete(state, child, 'requested')
+    })
+  }
+
+  /** Called by the data plane now and then: drives liveness checks (RFC 7296 section 2.4, RFC 9329 section 7.4). */
+  noteTraffic(now: number, note: TrafficNote): void {
+    this.#at(now, (state) => state.noteTraffic(note.received ?? false, note.sent ?? false))
+  }
+
+  /** The data plane has used up what the Child SA's keys are good for: rekeys it. */
+  childLimitReached(now: number, spiIn: number, limit: 'bytes' | 'packets'): void {
+    this.#at(now, (state) => {
+      const child = state.children.get(spiIn)
+      if (child?.state !== 'INSTALLED') return
+      state.log('info', `a Child SA is rekeyed because of its ${limit}`)
+      requestChildRekey(state, child)
+    })
+  }
+
+  /** The next effect, or undefined: call after every other method until it is. */
+  poll(): IkeOutput | undefined {
+    return this.#state.poll()
+  }
+
+  /** When to call `timeout`, in the time of `now`; undefined: never. */
+  nextTimeout(): number | undefined {
+    return this.#state.timers.next()
+  }
+
+  /** The current IKE SA's state; `DESTROYED` once the session has ended, `CREATED` before it began. */
+  get state(): IkeSaState {
+    if (this.#state.ended) return 'DESTROYED'
+    return this.#state.current?.state ?? 'CREATED'
+  }
+
+  /** A snapshot for `status`. */
+  info(now: number = this.#state.now): SessionInfo {
+    return sessionInfo(this.#state, now)
+  }
+
+  /** The initiator said that it has no other IKE SA with us (RFC 7296 section 2.4). */
+  get initialContact(): boolean {
+    return this.#state.initialContact
+  }
+
+  #at(now: number, apply: (state: SessionState) => void): void {
+    const state = this.#state
+    if (state.ended) return
+    state.now = now
+    apply(state)
+    pump(state)
+    if (state.ended) this.#dispatcher.dispose()
+  }
+
+  #onDoubt(error: IkestreamError): void {
+    const state = this.#state
+    // A stream's other end is who it is: nobody can slip in a better answer (RFC 9329 section 6.4).
+    if (state.path?.reliable) {
+      state.end('rejected', error)
+      return
+    }
+    state.doubt = error
+    if (state.timers.at('init-doubt', 0) === undefined) state.after('init-doubt', 0, INIT_DOUBT_MS)
+  }
+
+  #onEstablished(): void {
+    const state = this.#state
+    // The peer believes the address of the first IKE_AUTH (RFC 4555 section 3.2).
+    if (state.authPath?.id !== state.path?.id) announcePath(state)
+  }
+}
+
+function announcePath(state: SessionState): void {
+  const sa = state.current
+  if (sa === undefined || state.closing !== undefined) return
+  if (!state.hasTask(sa, ({ name }) => name === 'mobike')) state.enqueue(sa, new MobikeTask(state), true)
+}
+
+function giveUp(state: SessionState): (error: IkestreamError) => void {
+  return (error) => closeSession(state, 'rejected', error)
+}
+
+/** Tells the gateway that it failed to convince us, once and without waiting for an answer (RFC 7296 section 2.21.2). */
+function reject(state: SessionState, sa: IkeSa): (error: IkestreamError) => void {
+  return (error) => {
+    if (sa.exchanges.outstandingId !== undefined) sa.exchanges.complete()
+    // Before the first IKE_AUTH has left there is nothing that the gateway would have to forget.
+    if (state.authPath !== undefined && sa.exchanges.nextRequestId > 1) {
+      const payloads = [notify(NotifyType.AUTHENTICATION_FAILED)]
+      sendRequest(state, sa, { exchangeType: ExchangeType.INFORMATIONAL, payloads })
+    }
+    state.end(error instanceof AuthenticationError ? 'authentication-failed' : 'protocol-error', error)
+  }
+}

@@ -1,0 +1,327 @@
+/**
+ * IKE_AUTH from the initiator's side: authentication, EAP, and the first Child SA (RFC 7296 sections 1.2, 2.16).
+ *
+ * Invariant: the gateway has proved who it is before an EAP packet of ours leaves.
+ * @module
+ */
+import { verifyChosen } from '../../crypto/proposal.ts'
+import { AuthenticationError, IkestreamError, InternalError } from '../../errors.ts'
+import {
+  CertEncoding,
+  ConfigType,
+  ExchangeType,
+  FIRST_STATUS_NOTIFY,
+  NotifyType,
+  nameOf,
+  PayloadType
+} from '../../wire/ike-constants.ts'
+import { findNotifies, findPayload } from '../../wire/ike-helpers.ts'
+import type { NotifyPayload, Payload, Proposal } from '../../wire/ike-message.ts'
+import {
+  certificatePayloads,
+  certificateRequest,
+  createAuth,
+  createEapAuth,
+  verifyAuth,
+  verifyEapAuth
+} from '../auth/authenticator.ts'
+import { EapPeer } from '../eap/peer.ts'
+import type { EapStep } from '../eap/types.ts'
+import {
+  errorOfNotify,
+  internalAddressFailure,
+  invalidChoice,
+  protocolViolation,
+  trafficSelectorsUnacceptable
+} from '../failures.ts'
+import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
+import { MAX_AUTH_ROUNDS } from '../options.ts'
+import type { SessionState } from '../session-state.ts'
+import type { InitiatorConfig } from '../types.ts'
+import {
+  abilityNotifies,
+  announceEstablished,
+  authKey,
+  certificatesIn,
+  espSuiteOf,
+  localOctets,
+  markAuthenticated,
+  noteAbilities,
+  remoteOctets,
+  secured
+} from './auth-common.ts'
+import { acceptableSelectors, type ChildAgreement, espOffer, installChild, peerEspSpi } from './child.ts'
+import { configRequestPayload, readAssignedConfig } from './config.ts'
+import { SIGNATURE_HASHES } from './init-common.ts'
+
+export interface AuthHooks {
+  /** Both ends are who they say, and there is a Child SA. */
+  established(): void
+  /** Established, and worth nothing: delete the IKE SA, then end with this error. */
+  giveUp(error: IkestreamError): void
+  /** The gateway could not be believed: tell it, and end with this error. */
+  reject(error: IkestreamError): void
+}
+
+type Phase = 'first' | 'eap' | 'last'
+
+export class AuthTask implements Task {
+  readonly name = 'auth'
+  readonly #state: SessionState
+  readonly #config: InitiatorConfig
+  readonly #hooks: AuthHooks
+  readonly #spiIn: number
+  readonly #offer: Proposal[]
+  #phase: Phase = 'first'
+  #rounds = 0
+  #eap: EapPeer | undefined
+  #eapReply: Uint8Array | undefined
+  /** The MSK; undefined with `#phase` `last`: the method derived none. */
+  #msk: Uint8Array | undefined
+
+  constructor(state: SessionState, config: InitiatorConfig, hooks: AuthHooks) {
+    this.#state = state
+    this.#config = config
+    this.#hooks = hooks
+    this.#spiIn = state.newEspSpi()
+    this.#offer = espOffer(config.espProposals, this.#spiIn, false)
+    if (config.localAuth.method === 'eap') {
+      this.#eap = new EapPeer(config.localAuth.credentials, state.environment.random)
+    }
+  }
+
+  build(sa: IkeSa): Draft | undefined {
+    this.#rounds++
+    if (this.#rounds > MAX_AUTH_ROUNDS) {
+      this.#hooks.reject(protocolViolation(`IKE_AUTH took more than ${MAX_AUTH_ROUNDS} requests`))
+      return undefined
+    }
+    try {
+      return { exchangeType: ExchangeType.IKE_AUTH, payloads: this.#requestPayloads(sa) }
+    } catch (error) {
+      if (!(error instanceof IkestreamError) || error instanceof InternalError) throw error
+      this.#hooks.reject(error)
+      return undefined
+    }
+  }
+
+  process(sa: IkeSa, response: InboundMessage): TaskOutcome {
+    const { payloads } = response
+    const refusal = this.#refusalIn(payloads)
+    if (refusal !== undefined) return this.#end(errorOfNotify(refusal.notifyType, this.#offer))
+    switch (this.#phase) {
+      case 'first':
+        return this.#processFirst(sa, payloads)
+      case 'eap':
+        return this.#processEap(payloads)
+      case 'last':
+        return this.#processLast(sa, payloads)
+    }
+  }
+
+  resume(): TaskOutcome {
+    return this.#eap === undefined ? 'done' : this.#takeStep(this.#eap.continue())
+  }
+
+  dispose(): void {
+    this.#eap?.dispose()
+    this.#msk?.fill(0)
+  }
+
+  #requestPayloads(sa: IkeSa): Payload[] {
+    switch (this.#phase) {
+      case 'first':
+        return this.#firstRequest(sa)
+      case 'eap':
+        return [{ type: PayloadType.EAP, packet: this.#eapReply ?? new Uint8Array(0) }]
+      case 'last':
+        return [this.#eapAuthPayload(sa)]
+    }
+  }
+
+  #firstRequest(sa: IkeSa): Payload[] {
+    const config = this.#config
+    const { localIdentity, remoteIdentity, localAuth, remoteAuth, configRequest } = config
+    const state = this.#state
+    state.localIdentity = localIdentity
+    state.authPath = state.path
+    const certificateAuthorities: Payload[] =
+      remoteAuth.method === 'certificate'
+        ? [
+            {
+              type: PayloadType.CERTREQ,
+              encoding: CertEncoding.X509_SIGNATURE,
+              authorities: certificateRequest(remoteAuth.trust)
+            }
+          ]
+        : []
+    return [
+      { type: PayloadType.IDi, ...localIdentity },
+      ...certificatePayloads(localAuth),
+      ...certificateAuthorities,
+      { type: PayloadType.IDr, ...remoteIdentity },
+      ...(localAuth.method === 'eap' ? [] : [this.#authPayload(sa)]),
+      ...(configRequest === undefined ? [] : [configRequestPayload(configRequest)]),
+      { type: PayloadType.SA, proposals: this.#offer },
+      { type: PayloadType.TSi, selectors: config.localTs },
+      { type: PayloadType.TSr, selectors: config.remoteTs },
+      ...abilityNotifies(state, undefined)
+    ]
+  }
+
+  #authPayload(sa: IkeSa): Payload {
+    const { localAuth, localIdentity } = this.#config
+    const { prf } = secured(sa).security
+    const octets = localOctets(sa, localIdentity)
+    const auth = createAuth(localAuth, { prf, octets, peerHashes: this.#state.features.signatureHashes })
+    return { type: PayloadType.AUTH, ...auth }
+  }
+
+  #eapAuthPayload(sa: IkeSa): Payload {
+    const octets = localOctets(sa, this.#config.localIdentity)
+    const eapKey = this.#msk ?? authKey(sa, true)
+    return { type: PayloadType.AUTH, ...createEapAuth({ prf: secured(sa).security.prf, octets, eapKey }) }
+  }
+
+  /** An error in place of authentication; beside AUTH it is about the Child SA only (section 2.21.2). */
+  #refusalIn(payloads: readonly Payload[]): NotifyPayload | undefined {
+    if (findPayload(payloads, PayloadType.AUTH) !== undefined) return undefined
+    return findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
+  }
+
+  #processFirst(sa: IkeSa, payloads: readonly Payload[]): TaskOutcome {
+    const id = findPayload(payloads, PayloadType.IDr)
+    const auth = findPayload(payloads, PayloadType.AUTH)
+    if (id === undefined || auth === undefined) {
+      return this.#reject(protocolViolation('the gateway did not authenticate itself in IKE_AUTH'))
+    }
+    const identity = { idType: id.idType, data: id.data }
+    const verdict = verifyAuth(
+      this.#config.remoteAuth,
+      { prf: secured(sa).security.prf, octets: remoteOctets(sa, identity) },
+      {
+        method: auth.method,
+        data: auth.data,
+        identity,
+        certificates: certificatesIn(payloads),
+        expectedIdentity: this.#config.remoteIdentity,
+        atMs: this.#state.environment.wallClockMs(),
+        acceptedHashes: SIGNATURE_HASHES,
+        purpose: 'server'
+      }
+    )
+    if (!verdict.ok) return this.#reject(verdict.error)
+    this.#state.remoteIdentity = identity
+    this.#state.log('info', 'the gateway has proved its identity', { by: verdict.detail })
+    if (this.#eap === undefined) return this.#finish(sa, payloads)
+    this.#phase = 'eap'
+    return this.#processEap(payloads)
+  }
+
+  #processEap(payloads: readonly Payload[]): TaskOutcome {
+    const packet = findPayload(payloads, PayloadType.EAP)?.packet
+    if (packet === undefined || this.#eap === undefined) {
+      return this.#reject(protocolViolation('the gateway went on without the EAP that it owed'))
+    }
+    return this.#takeStep(this.#eap.receive(packet))
+  }
+
+  #takeStep(step: EapStep): TaskOutcome {
+    switch (step.kind) {
+      case 'reply':
+        this.#eapReply = step.packet
+        return 'again'
+      case 'pending':
+        this.#state.emit({ type: 'wait', until: step.ready })
+        return 'waiting'
+      case 'success':
+        this.#msk = step.msk
+        this.#phase = 'last'
+        return 'again'
+      case 'failure':
+        return this.#end(step.error)
+    }
+  }
+
+  #processLast(sa: IkeSa, payloads: readonly Payload[]): TaskOutcome {
+    const auth = findPayload(payloads, PayloadType.AUTH)
+    const identity = this.#state.remoteIdentity
+    if (auth === undefined || identity === undefined) {
+      return this.#reject(protocolViolation('the gateway did not confirm the key from EAP'))
+    }
+    const context = {
+      prf: secured(sa).security.prf,
+      octets: remoteOctets(sa, identity),
+      eapKey: this.#msk ?? authKey(sa, false)
+    }
+    const verdict = verifyEapAuth(context, auth)
+    return verdict.ok ? this.#finish(sa, payloads) : this.#reject(verdict.error)
+  }
+
+  #finish(sa: IkeSa, payloads: readonly Payload[]): TaskOutcome {
+    const state = this.#state
+    noteAbilities(state, payloads)
+    const reply = findPayload(payloads, PayloadType.CP)
+    if (reply?.cfgType === ConfigType.CFG_REPLY) state.assigned = readAssignedConfig(reply)
+    markAuthenticated(state, sa)
+    const child = this.#agreement(sa, payloads)
+    if (child instanceof IkestreamError) {
+      announceEstablished(state, sa, undefined)
+      this.#hooks.giveUp(child)
+      return 'done'
+    }
+    announceEstablished(state, sa, espSuiteOf(child))
+    state.useOutbound(installChild(state, sa, child))
+    this.#hooks.established()
+    return 'done'
+  }
+
+  /** The first Child SA, or why there is none. */
+  #agreement(sa: IkeSa, payloads: readonly Payload[]): ChildAgreement | IkestreamError {
+    const config = this.#config
+    const error = findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
+    if (error !== undefined) {
+      const name = nameOf(NotifyType, error.notifyType, 'NOTIFY')
+      this.#state.log('warn', `the gateway made no Child SA: ${name}`)
+      return errorOfNotify(error.notifyType, this.#offer)
+    }
+    const wantsAddress = config.configRequest?.ipv4 || config.configRequest?.ipv6
+    if (wantsAddress && (this.#state.assigned?.addresses.length ?? 0) === 0) return internalAddressFailure()
+    const answer = findPayload(payloads, PayloadType.SA)
+    const tsI = findPayload(payloads, PayloadType.TSi)
+    const tsR = findPayload(payloads, PayloadType.TSr)
+    if (answer === undefined || tsI === undefined || tsR === undefined) {
+      return protocolViolation('IKE_AUTH was answered without a Child SA and without a reason')
+    }
+    const verdict = verifyChosen(answer.proposals, this.#offer)
+    const spiOut = verdict.ok ? peerEspSpi(verdict.proposal) : undefined
+    if (!verdict.ok) return invalidChoice(verdict.reason)
+    if (spiOut === undefined) return invalidChoice('its ESP SPI is not one')
+    const isNarrowed =
+      acceptableSelectors(config.localTs, tsI.selectors) &&
+      acceptableSelectors(config.remoteTs, tsR.selectors)
+    if (!isNarrowed) return trafficSelectorsUnacceptable()
+    const { init } = secured(sa)
+    return {
+      chosen: verdict.proposal,
+      spiIn: this.#spiIn,
+      spiOut,
+      localTs: tsI.selectors,
+      remoteTs: tsR.selectors,
+      nonceI: init.localNonce,
+      nonceR: init.remoteNonce,
+      sharedSecret: undefined,
+      isInitiator: true
+    }
+  }
+
+  #end(error: IkestreamError): TaskOutcome {
+    this.#state.end(error instanceof AuthenticationError ? 'authentication-failed' : 'rejected', error)
+    return 'done'
+  }
+
+  #reject(error: IkestreamError): TaskOutcome {
+    this.#hooks.reject(error)
+    return 'done'
+  }
+}

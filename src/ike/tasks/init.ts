@@ -1,0 +1,213 @@
+/**
+ * IKE_SA_INIT from the initiator's side, with its retries (RFC 7296 sections 1.2, 2.6, 2.6.1, 2.7).
+ *
+ * Nothing in this exchange is authenticated. On UDP an error notify or a nonsensical answer is therefore waited out,
+ * in case a genuine answer follows; on a stream it is acted on at once (RFC 9329 section 6.4).
+ * @module
+ */
+import { startKeyExchange } from '../../crypto/key-exchange.ts'
+import { proposalGroups, verifyChosen } from '../../crypto/proposal.ts'
+import type { KeyExchange } from '../../crypto/types.ts'
+import { type IkestreamError, InternalError } from '../../errors.ts'
+import {
+  ExchangeType,
+  FIRST_STATUS_NOTIFY,
+  NotifyType,
+  nameOf,
+  PayloadType
+} from '../../wire/ike-constants.ts'
+import { findNotifies, findNotify, findPayload, notify } from '../../wire/ike-helpers.ts'
+import type { Payload } from '../../wire/ike-message.ts'
+import {
+  initRetriesExhausted,
+  invalidChoice,
+  noProposalChosen,
+  protocolViolation,
+  refused
+} from '../failures.ts'
+import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
+import { MAX_COOKIE_LENGTH, MAX_INIT_RETRIES, NONCE_LENGTH } from '../options.ts'
+import type { SessionState } from '../session-state.ts'
+import {
+  acceptableNonce,
+  deriveInitialSecurity,
+  noteSupport,
+  readUint16List,
+  secureIkeSa,
+  sharedSecretOf,
+  supportNotifies
+} from './init-common.ts'
+import { equalBytes, natDetectionPayloads, natVerdict } from './natd.ts'
+
+export class InitTask implements Task {
+  readonly name = 'init'
+  readonly #state: SessionState
+  readonly #onDone: (sa: IkeSa) => void
+  readonly #onDoubt: (error: IkestreamError) => void
+  readonly #groups: readonly number[]
+  readonly #nonce: Uint8Array
+  #exchange: KeyExchange | undefined
+  #cookie: Uint8Array | undefined
+  #notifies: readonly Payload[] | undefined
+  #retries = 0
+  /** The last request as it was sent: AUTH signs it. */
+  sentMessage: Uint8Array = new Uint8Array(0)
+
+  /**
+   * @param onDone the keys are there
+   * @param onDoubt the peer answered with an error, which may be forged
+   */
+  constructor(state: SessionState, onDone: (sa: IkeSa) => void, onDoubt: (error: IkestreamError) => void) {
+    this.#state = state
+    this.#onDone = onDone
+    this.#onDoubt = onDoubt
+    this.#groups = proposalGroups(state.config.ikeProposals)
+    this.#nonce = state.environment.random.bytes(NONCE_LENGTH)
+    this.#useGroup(this.#groups[0])
+  }
+
+  build(sa: IkeSa): Draft | undefined {
+    const { path, config } = this.#state
+    const exchange = this.#exchange
+    if (path === undefined || exchange === undefined) return undefined
+    // Apart from cookie and KE a retry repeats the first request (RFC 7296 section 2.6).
+    this.#notifies ??= [...natDetectionPayloads(sa.localSpi, 0n, path), ...supportNotifies()]
+    return {
+      exchangeType: ExchangeType.IKE_SA_INIT,
+      payloads: [
+        ...(this.#cookie === undefined ? [] : [notify(NotifyType.COOKIE, this.#cookie)]),
+        { type: PayloadType.SA, proposals: config.ikeProposals },
+        { type: PayloadType.KE, group: exchange.group, data: exchange.publicValue },
+        { type: PayloadType.NONCE, data: this.#nonce },
+        ...this.#notifies
+      ]
+    }
+  }
+
+  process(sa: IkeSa, response: InboundMessage): TaskOutcome {
+    const { payloads } = response
+    const cookie = findNotify(payloads, NotifyType.COOKIE)
+    if (cookie !== undefined) return this.#takeCookie(cookie.data)
+    const wrongGroup = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
+    if (wrongGroup !== undefined) return this.#takeGroup(readUint16List(wrongGroup.data)[0])
+    const error = findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
+    if (error !== undefined) return this.#doubt(this.#errorOf(error.notifyType))
+    return this.#finish(sa, response)
+  }
+
+  dispose(): void {
+    this.#exchange?.dispose()
+  }
+
+  #takeCookie(cookie: Uint8Array): TaskOutcome {
+    if (cookie.length === 0 || cookie.length > MAX_COOKIE_LENGTH) {
+      return this.#doubt(protocolViolation(`a cookie of ${cookie.length} bytes`))
+    }
+    // The answer to a retransmission of what was sent before the cookie came.
+    const isKnown = this.#cookie !== undefined && equalBytes(cookie, this.#cookie)
+    if (isKnown && !this.#onStream) return 'ignore'
+    this.#cookie = cookie
+    return this.#retry('the gateway wants a cookie')
+  }
+
+  #takeGroup(group: number | undefined): TaskOutcome {
+    if (group === undefined || !this.#groups.includes(group)) {
+      return this.#doubt(
+        protocolViolation(`INVALID_KE_PAYLOAD asks for group ${group ?? 'nothing'}, which was not offered`)
+      )
+    }
+    if (group === this.#exchange?.group) {
+      return this.#onStream
+        ? this.#doubt(protocolViolation(`INVALID_KE_PAYLOAD asks for the group that was sent (${group})`))
+        : 'ignore'
+    }
+    this.#useGroup(group)
+    return this.#retry(`the gateway wants key exchange group ${group}`)
+  }
+
+  #retry(why: string): TaskOutcome {
+    this.#retries++
+    if (this.#retries > MAX_INIT_RETRIES) return this.#doubt(initRetriesExhausted())
+    this.#state.log('info', `sending IKE_SA_INIT again: ${why}`)
+    return 'again'
+  }
+
+  #finish(sa: IkeSa, response: InboundMessage): TaskOutcome {
+    const { payloads, header } = response
+    const [offer, ke, nonce] = [PayloadType.SA, PayloadType.KE, PayloadType.NONCE].map((type) =>
+      findPayload(payloads, type)
+    )
+    if (offer?.type !== PayloadType.SA || ke?.type !== PayloadType.KE || nonce?.type !== PayloadType.NONCE) {
+      return this.#doubt(protocolViolation('IKE_SA_INIT was answered without SA, KE or Nonce'))
+    }
+    const verdict = verifyChosen(offer.proposals, this.#state.config.ikeProposals)
+    if (!verdict.ok) return this.#doubt(invalidChoice(verdict.reason))
+    const exchange = this.#exchange
+    if (exchange === undefined || ke.group !== exchange.group || header.spiR === 0n) {
+      return this.#doubt(protocolViolation('IKE_SA_INIT was answered with another group or without an SPI'))
+    }
+    const chosenGroup = proposalGroups([verdict.proposal])[0]
+    if (chosenGroup !== exchange.group || !acceptableNonce(nonce.data)) {
+      return this.#doubt(protocolViolation('IKE_SA_INIT was answered with a wrong group or nonce'))
+    }
+    const sharedSecret = sharedSecretOf(exchange, ke.data)
+    if (sharedSecret === undefined) {
+      return this.#doubt(protocolViolation('the KE payload holds an impossible public value'))
+    }
+    const inputs = { nonceI: this.#nonce, nonceR: nonce.data, spiI: sa.localSpi, spiR: header.spiR }
+    const security = deriveInitialSecurity({ chosen: verdict.proposal, ...inputs }, sharedSecret)
+    if (security === undefined) return this.#doubt(invalidChoice('it makes no suite'))
+    this.#accept(sa, response, nonce.data)
+    secureIkeSa(this.#state, sa, security)
+    this.#onDone(sa)
+    return 'done'
+  }
+
+  #accept(sa: IkeSa, response: InboundMessage, remoteNonce: Uint8Array): void {
+    const state = this.#state
+    const path = state.path
+    sa.remoteSpi = response.header.spiR
+    sa.init = {
+      localMessage: this.sentMessage,
+      remoteMessage: response.raw,
+      localNonce: this.#nonce,
+      remoteNonce
+    }
+    noteSupport(state, response.payloads)
+    if (path === undefined) return
+    const nat = natVerdict(response.payloads, sa.spiI, sa.spiR, path)
+    state.natLocal = nat?.local ?? false
+    state.natRemote = nat?.remote ?? false
+    state.emit({ type: 'init-answered', path, rttMs: sa.exchanges.roundTripMs(state.now) })
+    // ESP in UDP lives on the NAT traversal port alone, so IKE moves there before anything else (section 2.23).
+    if (path.natT !== undefined) state.path = path.natT
+  }
+
+  #useGroup(group: number | undefined): void {
+    this.#exchange?.dispose()
+    this.#exchange = group === undefined ? undefined : startKeyExchange(group, this.#state.environment.random)
+    if (this.#exchange === undefined) {
+      throw new InternalError(
+        'no-key-exchange',
+        'the IKE proposals hold no key exchange group that can be used'
+      )
+    }
+  }
+
+  get #onStream(): boolean {
+    return this.#state.path?.reliable ?? false
+  }
+
+  #doubt(error: IkestreamError): TaskOutcome {
+    this.#onDoubt(error)
+    return 'ignore'
+  }
+
+  #errorOf(notifyType: number): IkestreamError {
+    const name = nameOf(NotifyType, notifyType, 'NOTIFY')
+    this.#state.log('info', `the gateway answered IKE_SA_INIT with ${name}`)
+    return notifyType === NotifyType.NO_PROPOSAL_CHOSEN
+      ? noProposalChosen('ike', this.#state.config.ikeProposals)
+      : refused('IKE_SA_INIT', notifyType)
+  }
+}

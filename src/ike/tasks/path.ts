@@ -1,0 +1,33 @@
+/**
+ * Where the peer is: following it as a responder, moving as an initiator (RFC 7296 section 2.23, RFC 4555 section 3.8,
+ * RFC 9329 section 6.1).
+ * @module
+ */
+import type { Path } from '../../wire/endpoint.ts'
+import { armRetransmission, emitPackets, reliability } from '../messenger.ts'
+import type { SessionState } from '../session-state.ts'
+
+/**
+ * A fresh authentic request came on `path`. A responder follows it: on streams always, on UDP only without MOBIKE or
+ * when the peer says so, because with MOBIKE a request may merely test a path.
+ */
+export function followPath(state: SessionState, path: Path, isUpdate: boolean): void {
+  if (state.config.role !== 'responder' || state.path === undefined) return
+  if (path.id === state.path.id && !state.pathLost) return
+  const follows = path.reliable || state.pathLost || isUpdate || !state.features.mobike
+  if (!follows) return
+  usePath(state, path)
+  state.emit({ type: 'path-changed', path })
+}
+
+/** From now on everything goes over `path`; outstanding requests at once, bit for bit (RFC 4555 section 3.5). */
+export function usePath(state: SessionState, path: Path): void {
+  state.path = path
+  state.pathLost = false
+  state.timers.clear('lost-path', 0)
+  for (const sa of state.sas) {
+    sa.exchanges.pathChanged(state.now, reliability(state))
+    emitPackets(state, sa.exchanges.outstandingPackets, path)
+    armRetransmission(state, sa)
+  }
+}
