@@ -7,11 +7,12 @@
  */
 import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
-import { InputError, UsageError } from '../errors.ts'
+import { ExitCode, InputError, UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import {
   DEFAULT_RELAY_LIMITS,
   DEFAULT_TARGET_PORT,
+  formatEndpoint,
   parseHostPort,
   parseListen,
   type RelayListener,
@@ -19,6 +20,8 @@ import {
   type RelayTls
 } from '../relay/options.ts'
 import { type Relay, startRelay } from '../relay/relay.ts'
+import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
+import { Reporter } from './reporter.ts'
 
 interface ListenFlag {
   readonly at: string
@@ -149,4 +152,33 @@ async function read(file: string): Promise<Buffer> {
 function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('A whole number is needed.')
   return Number(text)
+}
+
+/** Adds `ikestream relay` to the program. */
+export function addRelayCommand(program: Command): void {
+  const command = addRelayOptions(
+    program
+      .command('relay')
+      .description('give a standard IKEv2 server the TCP and TLS transports (RFC 9329)')
+  )
+  addOutputOptions(command)
+  command.action(async (flags: RelayFlags & OutputFlags) => {
+    process.exitCode = await runRelayCommand(flags)
+  })
+}
+
+async function runRelayCommand(flags: RelayFlags & OutputFlags): Promise<number> {
+  const reporter = new Reporter(outputOptions(flags))
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+  try {
+    await runRelay(flags, loggerFor(flags, reporter), stop.signal, (relay) => {
+      const { listening, target } = relay
+      reporter.event({ event: 'listening', listening, target, metrics: relay.metricsListening ?? null })
+      reporter.line(`relaying ${listening.map(formatEndpoint).join(', ')} to ${formatEndpoint(target)}`, 'ok')
+    })
+    return ExitCode.ok
+  } catch (error) {
+    return reporter.error(error)
+  }
 }

@@ -13,6 +13,7 @@ export const SCHEMA_VERSION = 1
 export interface OutputOptions {
   readonly json: boolean
   readonly quiet: boolean
+  readonly verbose: boolean
   readonly color: 'auto' | 'always' | 'never'
 }
 

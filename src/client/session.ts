@@ -104,6 +104,11 @@ export class VpnSession {
     this.#incidents.push({ kind: 'reconnect-requested' })
   }
 
+  /** A Child SA has carried its soft limit of bytes or packets, or nearly used up its sequence numbers. */
+  childLimitReached(spiIn: number): void {
+    this.#link?.driver.input((session, now) => session.childLimitReached(now, spiIn, 'bytes'))
+  }
+
   networkChanged(): void {
     this.#incidents.push({ kind: 'network-changed' })
   }
@@ -345,8 +350,7 @@ export class VpnSession {
         if (incident.transport === link.transport) await this.#espSilent(link)
         return
       case 'network-changed':
-        await this.#tunnel.repin()
-        await this.#recover(link, 'network-changed', this.#options.order)
+        if (await this.#tunnel.repin()) await this.#recover(link, 'network-changed', this.#options.order)
         return
       case 'reconnect-requested':
         await this.#recover(link, 'requested', this.#options.order)

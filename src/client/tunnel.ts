@@ -213,9 +213,13 @@ export class Tunnel {
     this.#pump.resume()
   }
 
-  /** The network changed under us: finds the gateway's way outside the tunnel anew. */
-  async repin(): Promise<void> {
-    await this.#applied?.repin()
+  /**
+   * The network may have changed under us: finds the gateway's way outside the tunnel anew.
+   * @returns true if it leads another way now
+   */
+  async repin(): Promise<boolean> {
+    const changed = await this.#applied?.repin()
+    return changed !== undefined && changed.length > 0
   }
 
   /** Takes everything back. Never rejects: what could not be undone is logged and stays in the journal. */

@@ -1,0 +1,50 @@
+/**
+ * `--background`: a child of the same command line does the work; its parent shows what it says until the tunnel is up, and
+ * leaves with success, or with the child's exit code if that comes first.
+ *
+ * The child gets a channel to its parent instead of a flag that a user could pass by accident; prompts still reach the
+ * terminal, since it is only left once they are answered.
+ * @module
+ */
+import { spawn } from 'node:child_process'
+import { ExitCode } from '../errors.ts'
+import type { Reporter } from './reporter.ts'
+
+const CHILD_MARK = 'IKESTREAM_DETACHED'
+
+export function isDetachedChild(): boolean {
+  return process.env[CHILD_MARK] === '1' && process.send !== undefined
+}
+
+/** The parent's part: resolves with the exit code to leave with. */
+export function detachedParent(reporter: Reporter): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, process.argv.slice(1), {
+      detached: true,
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, [CHILD_MARK]: '1' }
+    })
+    const pass = (signal: NodeJS.Signals): void => {
+      child.kill(signal)
+    }
+    process.on('SIGINT', pass)
+    process.on('SIGTERM', pass)
+    child.on('message', (message: { failed: boolean }) => {
+      if (message.failed) return
+      reporter.line(`going on in the background as process ${child.pid}`)
+      child.disconnect()
+      child.unref()
+      process.off('SIGINT', pass)
+      process.off('SIGTERM', pass)
+      resolve(ExitCode.ok)
+    })
+    child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)))
+    child.on('error', () => resolve(ExitCode.failure))
+  })
+}
+
+/** The child's part: the tunnel is up, or will never be. Does nothing in the foreground. */
+export function tellParent(message: { readonly failed: boolean }): void {
+  if (!isDetachedChild() || process.connected !== true) return
+  process.send?.(message, undefined, undefined, () => process.disconnect?.())
+}

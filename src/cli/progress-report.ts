@@ -1,0 +1,101 @@
+/**
+ * Shows a session's events: as JSON lines with `--json`, else as lines for people with a spinner in between.
+ * @module
+ */
+import type { ClientEvent, ConnectedEvent, RungEvent } from '../client/events.ts'
+import type { Reporter } from './reporter.ts'
+
+const TRANSPORT_NAMES = { udp: 'UDP', tcp: 'TCP', tls: 'TLS' } as const
+
+export class ProgressReport {
+  readonly #reporter: Reporter
+
+  constructor(reporter: Reporter) {
+    this.#reporter = reporter
+  }
+
+  show(event: ClientEvent): void {
+    if (event.event === 'liveness') {
+      if (this.#reporter.options.verbose) this.#reporter.event({ ...event })
+      return
+    }
+    this.#reporter.event({ ...event })
+    this.#tell(event)
+  }
+
+  stop(): void {
+    this.#reporter.stop()
+  }
+
+  #tell(event: Exclude<ClientEvent, { event: 'liveness' }>): void {
+    const reporter = this.#reporter
+    switch (event.event) {
+      case 'rung':
+        this.#rung(event)
+        return
+      case 'connected':
+        reporter.stop()
+        for (const line of connectedLines(event)) reporter.line(line, 'ok')
+        return
+      case 'path-changed': {
+        const { from, to, reason, outageMs } = event
+        reporter.stop()
+        const move =
+          from === to ? `back on ${TRANSPORT_NAMES[to]}` : `${TRANSPORT_NAMES[from]} → ${TRANSPORT_NAMES[to]}`
+        reporter.line(`${move} (${reason}), outage ${outageMs} ms`, 'ok')
+        return
+      }
+      case 'rekeyed':
+        if (reporter.options.verbose) reporter.line(`${event.what === 'ike' ? 'IKE' : 'Child'} SA rekeyed`)
+        return
+      case 'reconnecting':
+        reporter.line(`reconnecting: ${event.reason}`, 'warn')
+        reporter.update('Reconnecting')
+        return
+      case 'disconnected':
+        reporter.stop()
+        reporter.line(
+          `disconnected (${event.reason}) after ${duration(event.durationMs)}, ${bytes(event.bytesIn)} in, ${bytes(event.bytesOut)} out`
+        )
+        return
+      case 'error':
+    }
+  }
+
+  #rung({ transport, via, address, outcome, reason, message, elapsedMs }: RungEvent): void {
+    const name = `${TRANSPORT_NAMES[transport]}${via === null ? '' : ` through ${via}`}`
+    const at = `${(elapsedMs / 1000).toFixed(2)} s`
+    if (outcome === 'trying') this.#reporter.update(`Trying ${name} to ${address}`)
+    else if (outcome === 'answered') this.#reporter.line(`${name}: the gateway answers (${at})`, 'ok')
+    else if (outcome === 'failed') this.#reporter.line(`${name}: ${message ?? reason} (${at})`, 'bad')
+  }
+}
+
+function connectedLines(event: ConnectedEvent): string[] {
+  const dns = event.dns.length === 0 ? '' : `, DNS ${event.dns.join(', ')}`
+  return [
+    `connected over ${TRANSPORT_NAMES[event.transport]} to ${event.gatewayId} in ${(event.elapsedMs / 1000).toFixed(2)} s`,
+    `${event.interface}: ${event.virtualIps.join(', ')}, MTU ${event.mtu}${dns}`,
+    `through the tunnel: ${event.remoteTs.join(', ')}; ${event.espSuite}`
+  ]
+}
+
+function duration(ms: number): string {
+  const seconds = Math.round(ms / 1000)
+  if (seconds < 60) return `${seconds} s`
+  const minutes = Math.floor(seconds / 60)
+  return minutes < 60
+    ? `${minutes} min ${seconds % 60} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  let value = count
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000
+    unit++
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`
+}

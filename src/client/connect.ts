@@ -1,0 +1,116 @@
+/**
+ * Puts a client session together from its options: device, credentials, transports, memory of networks, host.
+ * @module
+ */
+import { randomBytes } from 'node:crypto'
+import type { RandomSource } from '../crypto/types.ts'
+import { SystemCommandRunner } from '../host/commands.ts'
+import { watchNetwork } from '../host/network-watch.ts'
+import { dropPrivileges, lookUpUser, ownPrivileges, requireTunPrivileges } from '../host/privileges.ts'
+import type { Logger } from '../log.ts'
+import { NetworkMemory, networkMemoryFile } from '../transport/network-memory.ts'
+import { proxyLabel } from '../transport/proxy-url.ts'
+import { resolveServer } from '../transport/resolve.ts'
+import { TlsSessionCache } from '../transport/tls.ts'
+import type { ClientEvent } from './events.ts'
+import { systemClock } from './ike-driver.ts'
+import { KeyTables } from './key-tables.ts'
+import { currentNetwork } from './network-identity.ts'
+import { TransportOpener } from './open-transport.ts'
+import type { ConnectOptions } from './options.ts'
+import { VpnSession } from './session.ts'
+import { SessionFactory } from './session-factory.ts'
+import { Tunnel } from './tunnel.ts'
+
+export interface ConnectHandlers {
+  readonly log: Logger
+  readonly stateDirectory: string
+  readonly onEvent: (event: ClientEvent) => void
+}
+
+export interface RunningSession {
+  /** Asks for a clean end. */
+  stop(reason?: string): void
+  /** Climbs the ladder again, keeping the SAs. */
+  reconnect(): void
+  readonly connected: boolean
+  statistics(): Tunnel['stats']
+  /** Resolves at the end, when everything has been taken back; rejects with why it ended otherwise. */
+  readonly ended: Promise<void>
+}
+
+const systemRandom: RandomSource = { bytes: (length) => randomBytes(length) }
+
+/** Starts a session: the device is there when this resolves, the tunnel is up when the `connected` event comes. */
+export async function connect(options: ConnectOptions, handlers: ConnectHandlers): Promise<RunningSession> {
+  requireTunPrivileges(await ownPrivileges())
+  const user = options.setuid === undefined ? undefined : await lookUpUser(options.setuid)
+  const { log, stateDirectory } = handlers
+  const keyTables = options.keyDirectory === undefined ? undefined : new KeyTables(options.keyDirectory)
+  let session: VpnSession | undefined
+  const tunnel = await Tunnel.open(options, {
+    log,
+    random: systemRandom,
+    now: () => systemClock.now(),
+    stateDirectory,
+    keyTables,
+    onSoftLimit: (spiIn) => session?.childLimitReached(spiIn),
+    onDeviceGone: (reason) => session?.stop(reason)
+  })
+  const opener = new TransportOpener(options, new TlsSessionCache())
+  const memory = new NetworkMemory({ file: networkMemoryFile(stateDirectory), log })
+  const runner = new SystemCommandRunner(log.child('host'))
+  const resolve = (signal?: AbortSignal): Promise<string[]> => resolveServer(options.server, { signal })
+  const proxy = opener.proxyFor('tcp')
+  session = new VpnSession(options, {
+    clock: systemClock,
+    log,
+    tunnel,
+    factory: new SessionFactory(options, { random: systemRandom, wallClockMs: () => Date.now() }),
+    open: (candidate, signal, timeoutMs) => opener.open(candidate, signal, timeoutMs),
+    resolve,
+    streamTarget:
+      proxy === undefined
+        ? { via: null, addresses: undefined }
+        : { via: proxyLabel(proxy), addresses: [options.server] },
+    recall: async () => {
+      const [address] = await resolve().catch(() => [])
+      const network = await currentNetwork(address, runner)
+      return network === undefined ? undefined : memory.recall(network, options.server)
+    },
+    remember: async (transport, address) => {
+      const network = await currentNetwork(address, runner)
+      if (network !== undefined) await memory.remember(network, options.server, { transport, address })
+    },
+    onEvent: (event) => {
+      if (event.event === 'connected' && user !== undefined) dropPrivileges(user)
+      handlers.onEvent(event)
+    }
+  })
+  return start(session, tunnel, log)
+}
+
+function start(session: VpnSession, tunnel: Tunnel, log: Logger): RunningSession {
+  return {
+    ended: runToEnd(session, tunnel, log),
+    stop: (reason) => session.stop(reason),
+    reconnect: () => session.reconnect(),
+    get connected() {
+      return session.connected
+    },
+    statistics: () => tunnel.stats
+  }
+}
+
+async function runToEnd(session: VpnSession, tunnel: Tunnel, log: Logger): Promise<void> {
+  const watching = watchNetwork(() => session.networkChanged(), {
+    ignoredDevices: [tunnel.interfaceName],
+    log: log.child('host')
+  })
+  try {
+    await session.run()
+  } finally {
+    watching.close()
+    await tunnel.close()
+  }
+}
