@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { SystemError } from '../errors.ts'
-import { type CommandRunner, commandFailure } from './commands.ts'
+import { type CommandRunner, commandFailure, inNamespace, must } from './commands.ts'
 
 export interface DeviceState {
   /** The kernel's number for it: never used again for another device. */
@@ -43,6 +43,27 @@ export async function deviceState(runner: CommandRunner, name: string): Promise<
     up: link.flags.includes('UP'),
     addressGeneration: link.inet6_addr_gen_mode ?? null
   }
+}
+
+/**
+ * The device's state where it is to be: in the named namespace, moved there if it is still here, or here.
+ * @throws SystemError when it is in neither place
+ */
+export async function placeDevice(
+  runner: CommandRunner,
+  name: string,
+  netns: string | undefined
+): Promise<DeviceState> {
+  const there = inNamespace(runner, netns === undefined ? undefined : { kind: 'name', name: netns })
+  const found = await deviceState(there, name)
+  if (found !== undefined) return found
+  if (netns !== undefined && (await deviceState(runner, name)) !== undefined) {
+    await must(runner, ['ip', 'link', 'set', 'dev', name, 'netns', netns])
+    await must(there, ['ip', 'link', 'set', 'dev', 'lo', 'up'])
+    const moved = await deviceState(there, name)
+    if (moved !== undefined) return moved
+  }
+  throw new SystemError('no-device', `there is no network device ${name}`)
 }
 
 function parseJson(text: string): unknown {

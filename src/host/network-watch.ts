@@ -15,6 +15,9 @@ const RESTART_DELAY_MS = 2_000
 /** A monitor that ends this often is not worth starting again (no netlink in this sandbox, say). */
 const MAX_RESTARTS = 5
 
+/** Prints one line for each change, with a label of its kind. */
+export const MONITOR_ARGV = ['ip', '-o', 'monitor', 'link', 'address', 'route', 'label'] as const
+
 export interface NetworkChange {
   readonly routes: boolean
   readonly addresses: boolean
@@ -146,7 +149,8 @@ class Watch implements NetworkWatch {
 }
 
 function startIpMonitor(): ChildProcess {
-  return spawn('ip', ['-o', 'monitor', 'link', 'address', 'route', 'label'], {
+  const [program, ...args] = MONITOR_ARGV
+  return spawn(program, args, {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: childEnvironment()
   })

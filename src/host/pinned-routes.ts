@@ -66,10 +66,8 @@ export class PinnedRoutes {
     if (this.#pins.has(address)) return true
     const current = await routeTo(this.#context.runner, address)
     if (current === 'local') return false
-    const outside =
-      current !== undefined && current.device !== this.#context.interface
-        ? current
-        : await this.#outside(address)
+    const bypasses = current !== undefined && current.device !== this.#context.interface
+    const outside = bypasses ? current : this.#lookUpOutside(await this.#table(address), address)
     const guard = await this.#addFree((metric) => hostRoute(address, 'unreachable', metric), GUARD_METRIC)
     const pin: Pin = { address, guard, hop: undefined }
     this.#pins.set(address, pin)
@@ -91,7 +89,8 @@ export class PinnedRoutes {
   async repin(): Promise<string[]> {
     const moved: string[] = []
     for (const pin of this.#pins.values()) {
-      const outside = await this.#outside(pin.address)
+      const table = await this.#table(pin.address)
+      const outside = this.#lookUpOutside(table, pin.address)
       if (outside === undefined) {
         if (pin.hop !== undefined) await this.#delete(pin.hop)
         pin.hop = undefined
@@ -108,17 +107,20 @@ export class PinnedRoutes {
       } else if (!sameRoute(old.route, wanted)) {
         pin.hop = await this.#replace(old, wanted)
         moved.push(pin.address)
-      } else {
-        // The kernel drops a route with its device or its source address; putting it there again does no harm.
+      } else if (!table.some((route) => isListed(route, pin.address, wanted))) {
+        // The kernel drops a route with its device. One that is there is not touched: that would be news to a network watch.
         await this.#run(routeArgv('replace', wanted))
       }
     }
     return moved
   }
 
+  #table(address: string): Promise<ListedRoute[]> {
+    return mainTable(this.#context.runner, addressFamily(address) ?? 4)
+  }
+
   /** Where the network would send packets to an address if the tunnel and its pins were not there. */
-  async #outside(address: string): Promise<NextHop | undefined> {
-    const table = await mainTable(this.#context.runner, addressFamily(address) ?? 4)
+  #lookUpOutside(table: readonly ListedRoute[], address: string): NextHop | undefined {
     return lookUp(table, address, (route) => route.dev === this.#context.interface || isOurs(route, address))
   }
 
@@ -171,6 +173,11 @@ function isOurs(route: ListedRoute, address: string): boolean {
   const pin = route.metric >= PIN_METRIC && route.metric <= PIN_METRIC + METRICS_TRIED
   const guard = route.metric >= GUARD_METRIC && route.metric <= GUARD_METRIC + METRICS_TRIED
   return host && (pin || guard)
+}
+
+function isListed(listed: ListedRoute, address: string, route: RouteSpec): boolean {
+  const sameHop = listed.dev === route.device && (listed.gateway ?? listed.via?.host) === route.via
+  return listed.dst === address && listed.metric === route.metric && sameHop
 }
 
 function hostRoute(address: string, type: RouteSpec['type'], metric: number, hop?: NextHop): RouteSpec {

@@ -11,7 +11,7 @@ import { type Logger, silentLogger } from '../log.ts'
 import { addressFamily } from '../wire/address.ts'
 import { type Cidr, formatCidr } from '../wire/cidr.ts'
 import { type CommandRunner, commandFailure, inNamespace, must, SystemCommandRunner } from './commands.ts'
-import { type DeviceState, deviceState } from './device.ts'
+import { type DeviceState, placeDevice } from './device.ts'
 import { applyDns, type DnsPaths, type DnsSettings, SYSTEM_DNS_PATHS } from './dns.ts'
 import type { DnsMode } from './dns-decision.ts'
 import { memoryLog, type StepLog } from './journal.ts'
@@ -135,7 +135,7 @@ class AppliedTunnelConfig implements AppliedConfig {
   }
 
   async apply(): Promise<void> {
-    const device = await this.#findDevice()
+    const device = await placeDevice(this.#runner, this.#config.interface, this.#config.netns)
     this.#index = device.index
     await this.#note({ kind: 'link', interface: this.#config.interface, ...device })
     await this.#setUpLink(device)
@@ -193,20 +193,6 @@ class AppliedTunnelConfig implements AppliedConfig {
         await this.#journal.remove(step)
       }
     })
-  }
-
-  /** The device where it is to be, moved there if it is still here. */
-  async #findDevice(): Promise<DeviceState> {
-    const { interface: name, netns } = this.#config
-    const found = await deviceState(this.#tunnel, name)
-    if (found !== undefined) return found
-    if (netns !== undefined && (await deviceState(this.#runner, name)) !== undefined) {
-      await must(this.#runner, ['ip', 'link', 'set', 'dev', name, 'netns', netns])
-      await must(this.#tunnel, ['ip', 'link', 'set', 'dev', 'lo', 'up'])
-      const moved = await deviceState(this.#tunnel, name)
-      if (moved !== undefined) return moved
-    }
-    throw new SystemError('no-device', `there is no network device ${name}`)
   }
 
   async #setUpLink(device: DeviceState): Promise<void> {

@@ -98,32 +98,32 @@ export async function addNat(network: HotelNetwork): Promise<void> {
   ])
 }
 
-/** The router forgets its NAT bindings: the next packet of a host inside comes from another port. Needs nft. */
+/** The router forgets its NAT bindings: the next packet of a host inside comes from a port of another range. Needs nft. */
 export async function rebindNat(network: HotelNetwork, firstPort: number): Promise<void> {
   await nft(network.middle, [
-    'destroy table inet nat',
+    'table inet nat',
+    'delete table inet nat',
     'table inet nat {',
     '  chain post { type nat hook postrouting priority 100;',
     `    oifname "out*" meta l4proto { tcp, udp } masquerade to :${firstPort}-${firstPort + 999}`,
     '    oifname "out*" masquerade; }',
     '}'
   ])
-  // A cable that goes down takes its bindings along (masquerade, not snat).
-  for (const host of [network.gateway]) {
-    await network.setLink(host, false)
-    await network.setLink(host, true)
-  }
+  // The bindings of masquerading go with the cable that they lead to.
+  await network.setLink(network.gateway, false)
+  await network.setLink(network.gateway, true)
 }
 
-/** Loses this share of the packets that pass the router, at random. Needs nft. */
+/** Loses this share of the packets that pass the router, at random; 0 for none again. Needs nft. */
 export async function loseAtRandom(network: HotelNetwork, percent: number): Promise<void> {
+  const perMille = Math.round(percent * 10)
+  const rule = perMille >= 1000 ? 'drop' : `numgen random mod 1000 < ${perMille} drop`
   await nft(network.middle, [
     'table inet loss',
     'delete table inet loss',
-    'table inet loss {',
-    '  chain forward { type filter hook forward priority 0;',
-    `    numgen random mod 1000 < ${Math.round(percent * 10)} drop; }`,
-    '}'
+    ...(perMille === 0
+      ? []
+      : [`table inet loss { chain forward { type filter hook forward priority 0; ${rule}; }; }`])
   ])
 }
 
@@ -138,7 +138,7 @@ export async function readdress(host: LabHost, lastByte: number): Promise<string
   const prefix = host.address.slice(0, host.address.lastIndexOf('.'))
   const fresh = `${prefix}.${lastByte}`
   const on = ['dev', host.device]
-  await host.namespace.run(['ip', 'addr', 'flush', '-4', ...on])
+  await host.namespace.run(['ip', '-4', 'addr', 'flush', ...on])
   await host.namespace.run(['ip', 'addr', 'add', `${fresh}/24`, ...on])
   await host.namespace.run(['ip', 'route', 'replace', 'default', 'via', host.router, ...on, 'metric', '100'])
   return fresh
