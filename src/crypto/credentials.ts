@@ -25,15 +25,16 @@ export function loadPrivateKey(bytes: Uint8Array, password?: Secret): KeyObject 
           (type) => ({ key: Buffer.from(bytes), format: 'der', type }) as const
         )
       : [{ key: pem[0], format: 'pem' } as const]
-  const failures: unknown[] = []
+  let firstFailure: unknown
   for (const form of forms) {
     try {
       return createPrivateKey({ ...form, ...passphrase })
     } catch (error) {
-      failures.push(error)
+      // Only PKCS#8, which comes first, is ever encrypted in DER.
+      firstFailure ??= error
     }
   }
-  throw keyError(failures, isEncrypted(bytes, pem), password !== undefined)
+  throw keyError(firstFailure, isEncrypted(bytes, pem), password !== undefined)
 }
 
 function isEncrypted(bytes: Uint8Array, pem: RegExpExecArray | null): boolean {
@@ -42,12 +43,12 @@ function isEncrypted(bytes: Uint8Array, pem: RegExpExecArray | null): boolean {
   return Buffer.from(bytes.subarray(0, 64)).includes(Buffer.from('2a864886f70d0105', 'hex'))
 }
 
-function keyError(failures: readonly unknown[], encrypted: boolean, hadPassword: boolean): DataError {
+function keyError(failure: unknown, encrypted: boolean, hadPassword: boolean): DataError {
   if (encrypted && !hadPassword)
     return new DataError('private-key-password-needed', 'The private key is encrypted.', {
       hint: 'Give its password with --key-password-file.'
     })
-  if (encrypted && failures.some(isUnsupported))
+  if (encrypted && isUnsupported(failure))
     return new DataError('private-key-unreadable', 'The private key is encrypted with an outdated cipher.', {
       hint: 'Convert it with "openssl pkcs8 -topk8 -provider legacy -provider default -in <key> -out <new key>".'
     })
