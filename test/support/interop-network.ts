@@ -4,6 +4,7 @@
  * a transfer that succeeds went through a tunnel.
  * @module
  */
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BackgroundProcess } from './background.ts'
@@ -33,6 +34,8 @@ export class InteropNetwork {
   readonly client: LabNamespace
   readonly gateway: LabNamespace
   readonly gatewayV4: string
+  /** Another address of the gateway. */
+  readonly gatewaySecondV4: string
   readonly gatewayV6: string
   readonly clientV4: string
   readonly clientV6: string
@@ -47,6 +50,7 @@ export class InteropNetwork {
     this.directory = directory
     ;[this.client, this.gateway] = namespaces
     this.gatewayV4 = `198.18.${subnet}.1`
+    this.gatewaySecondV4 = `198.18.${subnet}.11`
     this.clientV4 = `198.18.${subnet}.2`
     this.gatewayV6 = `2001:db8:${subnet.toString(16)}:1::1`
     this.clientV6 = `2001:db8:${subnet.toString(16)}:1::2`
@@ -81,13 +85,16 @@ export class InteropNetwork {
     return (await tryCommand(this.inClient(argv))).exitCode === 0
   }
 
-  /** Downloads `bytes` bytes of the known stream from the inner HTTP server and compares their digest. */
-  download(bytes: number, host = INNER_V4): Promise<TransferResult> {
-    return this.#transfer('download', httpUrl(host), bytes)
+  /**
+   * Downloads `bytes` bytes of the known stream from the inner HTTP server and compares their digest.
+   * @param seconds spreads it over at least so long; 0: as fast as it goes
+   */
+  download(bytes: number, host = INNER_V4, seconds = 0): Promise<TransferResult> {
+    return this.#transfer('download', httpUrl(host), bytes, seconds)
   }
 
-  upload(bytes: number, host = INNER_V4): Promise<TransferResult> {
-    return this.#transfer('upload', httpUrl(host), bytes)
+  upload(bytes: number, host = INNER_V4, seconds = 0): Promise<TransferResult> {
+    return this.#transfer('upload', httpUrl(host), bytes, seconds)
   }
 
   /** The address under which the inner HTTP server sees the client. */
@@ -111,7 +118,8 @@ export class InteropNetwork {
         ['ip', 'route', 'show', 'table', 'all'],
         ['ip', '-6', 'route', 'show', 'table', 'all'],
         ['ip', 'rule'],
-        ['ip', '-6', 'rule']
+        ['ip', '-6', 'rule'],
+        ['cat', '/etc/resolv.conf']
       ].map((argv) => runCommand(this.inClient(argv)))
     )
     // lifetimes count down
@@ -124,15 +132,28 @@ export class InteropNetwork {
     await this.#lab.close()
   }
 
-  async #transfer(direction: 'download' | 'upload', url: string, bytes: number): Promise<TransferResult> {
-    const argv = [process.execPath, TRANSFER, direction, url, `${bytes}`]
+  async #transfer(
+    direction: 'download' | 'upload',
+    url: string,
+    bytes: number,
+    seconds: number
+  ): Promise<TransferResult> {
+    const argv = [process.execPath, TRANSFER, direction, url, `${bytes}`, `${seconds}`]
     return JSON.parse(await runCommand(this.inClient(argv))) as TransferResult
+  }
+
+  /** The client may change its resolv.conf: it gets one of its own (which may be a link into /run). */
+  async #isolateResolver(): Promise<void> {
+    const own = join(this.directory, 'resolv.conf')
+    await writeFile(own, 'nameserver 198.18.255.53\n')
+    await this.client.run(['sh', '-c', 'mount --bind "$1" "$(readlink -f /etc/resolv.conf)"', 'sh', own])
   }
 
   async #build(): Promise<void> {
     const { client, gateway } = this
     await this.#lab.connect(gateway, client, { a: 'wan0', b: 'eth0' })
     await this.#lab.connect(gateway, gateway, { a: 'inner0', b: 'inner1' })
+    await this.#isolateResolver()
     await ipBatch(client, [
       `addr add ${this.clientV4}/24 dev eth0`,
       `addr add ${this.clientV6}/64 dev eth0 nodad`,
@@ -141,6 +162,7 @@ export class InteropNetwork {
     ])
     await ipBatch(gateway, [
       `addr add ${this.gatewayV4}/24 dev wan0`,
+      `addr add ${this.gatewaySecondV4}/24 dev wan0`,
       `addr add ${this.gatewayV6}/64 dev wan0 nodad`,
       `addr add ${INNER_V4}/24 dev inner0`,
       `addr add ${INNER_V6}/64 dev inner0 nodad`,

@@ -72,7 +72,7 @@ const LEAVES: readonly LeafSpec[] = [
   leaf('gw-ed', 'ed25519', 'int-ed-gw', gatewayNames('ed25519')),
   leaf('gw-long', 'rsa4096', 'int-long-3', gatewayNames('long', 'long-psk')),
   leaf('gw-other', 'ec256', 'int-ec-gw', ['other.example']),
-  leaf('gw-evil', 'ec256', 'root-evil', gatewayNames('evil')),
+  leaf('gw-evil', 'ec256', 'root-evil', gatewayNames('evil', 'evil-eap')),
   { ...leaf('gw-expired', 'ec256', 'int-ec-gw', gatewayNames('expired')), expired: true },
   { ...leaf('gw-revoked', 'ec256', 'int-ec-gw', gatewayNames('revoked')), revoked: true },
   leaf('cl-rsa', 'rsa2048', 'int-rsa-cl', ['cl-rsa.test']),

@@ -119,15 +119,20 @@ const PARTS: Readonly<Record<string, ConnectionParts>> = {
   expired: { local: certificate('gw-expired'), remote: CERTIFICATE_REMOTE },
   revoked: { local: certificate('gw-revoked'), remote: CERTIFICATE_REMOTE },
   evil: { local: certificate('gw-evil'), remote: CERTIFICATE_REMOTE },
-  // claims the name that it is asked for, with the certificate of another
-  impostor: { local: certificate('gw-other', { id: '%any' }), remote: CERTIFICATE_REMOTE },
+  'evil-eap': { local: certificate('gw-evil'), remote: eap('eap-mschapv2') },
+  // claims whatever name it is asked for (in its domain), with the certificate of another
+  impostor: {
+    local: certificate('gw-other', { id: `*.impostor.${GATEWAY_DOMAIN}` }),
+    remote: CERTIFICATE_REMOTE
+  },
+  // at an address of its own (see `strongswan.ts`): answers another guess with INVALID_KE_PAYLOAD
+  'ecp384-only': { settings: { proposals: 'aes256gcm16-prfsha384-ecp384' } },
   // no suite in common with anyone modern
-  antique: { settings: { proposals: 'aes256-sha1-modp1536' } },
   'antique-esp': { child: { esp_proposals: 'aes128-aesxcbc-noesn' } }
 }
 
 /** The whole swanctl.conf of the gateway. @param more further or changed connections, by name */
-export function gatewaySwanctl(more: Readonly<Record<string, Settings>> = {}): Settings {
+export function gatewaySwanctl(more: Settings = {}): Settings {
   const connections: Record<string, Settings> = {}
   for (const [name, parts] of Object.entries(PARTS)) connections[name] = connection(name, parts)
   return {
@@ -145,19 +150,17 @@ export function gatewaySwanctl(more: Readonly<Record<string, Settings>> = {}): S
   }
 }
 
+const LEAVES = ['rsa', 'ec256', 'ec384', 'ed', 'long', 'other', 'evil', 'expired', 'revoked'].map(
+  (name) => `gw-${name}`
+)
+
 /** Files from `pki.ts` that the gateway holds, by the folder of its swanctl directory. */
 export const GATEWAY_CREDENTIALS: Readonly<Record<string, readonly string[]>> = {
   x509ca: [
     ...['root-rsa', 'root-ec', 'root-ed', 'root-long', 'int-rsa-gw', 'int-ec-gw', 'int-ed-gw'],
     ...['int-long-1', 'int-long-2', 'int-long-3']
   ].map((name) => `${name}.pem`),
-  x509: GATEWAY_LEAVES().map((name) => `${name}.pem`),
-  private: GATEWAY_LEAVES().map((name) => `${name}.key`),
+  x509: LEAVES.map((name) => `${name}.pem`),
+  private: LEAVES.map((name) => `${name}.key`),
   x509crl: ['int-ec-cl.crl.pem']
-}
-
-function GATEWAY_LEAVES(): string[] {
-  return ['rsa', 'ec256', 'ec384', 'ed', 'long', 'other', 'evil', 'expired', 'revoked'].map(
-    (name) => `gw-${name}`
-  )
 }

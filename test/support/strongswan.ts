@@ -9,7 +9,7 @@ import { Charon } from './charon.ts'
 import type { InteropNetwork } from './interop-network.ts'
 import { testPki } from './pki.ts'
 import { GATEWAY_CREDENTIALS, gatewaySwanctl } from './strongswan-connections.ts'
-import type { Settings } from './strongswan-settings.ts'
+import { mergeSettings, type Settings } from './strongswan-settings.ts'
 import { waitUntil } from './wait-until.ts'
 
 export interface GatewayOptions {
@@ -19,7 +19,7 @@ export interface GatewayOptions {
   readonly fragmentSize?: number
   readonly tlsVersionMax?: '1.2' | '1.3'
   /** Further or changed connections, merged into the table. */
-  readonly connections?: Readonly<Record<string, Settings>>
+  readonly connections?: Settings
   /** Further settings of strongswan.conf's `charon` section. */
   readonly charon?: Settings
 }
@@ -37,7 +37,13 @@ export async function startGateway(network: InteropNetwork, options: GatewayOpti
     enter: network.inGateway,
     directory,
     pki: await testPki(),
-    swanctl: gatewaySwanctl(options.connections),
+    swanctl: gatewaySwanctl(
+      mergeSettings(
+        // charon chooses the IKE proposals by address, before it knows the IDr
+        { 'ecp384-only': { local_addrs: network.gatewaySecondV4 } },
+        options.connections ?? {}
+      )
+    ),
     credentials: GATEWAY_CREDENTIALS,
     charon,
     tls: { version_max: options.tlsVersionMax ?? '1.2' }
