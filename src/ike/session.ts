@@ -33,7 +33,7 @@ import { closeSession } from './tasks/delete.ts'
 import { InitTask } from './tasks/init.ts'
 import { MobikeTask } from './tasks/mobike.ts'
 import { usePath } from './tasks/path.ts'
-import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
+import type { Identity, IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
 
 export { DEFAULT_TIMERS } from './options.ts'
 export type { SessionInfo } from './session-info.ts'
@@ -215,6 +215,17 @@ export class IkeSession {
   /** The initiator said that it has no other IKE SA with us (RFC 7296 section 2.4). */
   get initialContact(): boolean {
     return this.#state.initialContact
+  }
+
+  /** What the peer proved to be, or claims to be until it is authenticated. */
+  get remoteIdentity(): Identity | undefined {
+    return this.#state.remoteIdentity
+  }
+
+  /** Ends the session without a word: the peer has forgotten it and begun another. */
+  replaced(): void {
+    this.#state.end('replaced', undefined)
+    this.#dispatcher.dispose()
   }
 
   #at(now: number, apply: (state: SessionState) => void): void {

@@ -1,0 +1,66 @@
+/**
+ * Stateless cookies against floods of IKE_SA_INIT (RFC 7296 section 2.6).
+ *
+ * `Cookie = version | HMAC-SHA-256(secret, Ni | IP address | SPIi)`. The port is left out, because a cookie may come
+ * back over another connection or through a NAT that changed it (RFC 9329 section 6.3).
+ * @module
+ */
+import { equalInConstantTime } from '../crypto/legacy-hash.ts'
+import { prfById } from '../crypto/prf.ts'
+import type { RandomSource } from '../crypto/types.ts'
+import { InternalError } from '../errors.ts'
+import { PrfId } from '../wire/ike-constants.ts'
+import { spiToBytes } from '../wire/ike-helpers.ts'
+import { concat } from './keymat.ts'
+import { COOKIE_SECRET_LIFETIME_MS } from './options.ts'
+
+const SECRET_LENGTH = 32
+
+export interface CookieInputs {
+  readonly nonce: Uint8Array
+  readonly address: string
+  readonly spiI: bigint
+}
+
+export class CookieJar {
+  readonly #random: RandomSource
+  #version = 0
+  #secret: Uint8Array
+  #previous: Uint8Array | undefined
+  #changedAt: number | undefined
+
+  constructor(random: RandomSource) {
+    this.#random = random
+    this.#secret = random.bytes(SECRET_LENGTH)
+  }
+
+  make(now: number, inputs: CookieInputs): Uint8Array {
+    this.#rotate(now)
+    return concat(Uint8Array.of(this.#version), macOf(this.#secret, inputs))
+  }
+
+  /** Made with the current secret or the one before. */
+  verify(now: number, cookie: Uint8Array, inputs: CookieInputs): boolean {
+    this.#rotate(now)
+    const isPrevious = cookie[0] === ((this.#version - 1) & 0xff)
+    const secret = cookie[0] === this.#version ? this.#secret : isPrevious ? this.#previous : undefined
+    return secret !== undefined && equalInConstantTime(cookie.subarray(1), macOf(secret, inputs))
+  }
+
+  #rotate(now: number): void {
+    this.#changedAt ??= now
+    const age = now - this.#changedAt
+    if (age < COOKIE_SECRET_LIFETIME_MS) return
+    // After a long pause the one before is too old as well.
+    this.#previous = age < 2 * COOKIE_SECRET_LIFETIME_MS ? this.#secret : undefined
+    this.#secret = this.#random.bytes(SECRET_LENGTH)
+    this.#version = (this.#version + 1) & 0xff
+    this.#changedAt = now
+  }
+}
+
+function macOf(secret: Uint8Array, { nonce, address, spiI }: CookieInputs): Uint8Array {
+  const prf = prfById(PrfId.HMAC_SHA2_256)
+  if (prf === undefined) throw new InternalError('no-cookie-mac', 'HMAC-SHA-256 is missing')
+  return prf.compute(secret, nonce, new TextEncoder().encode(address), spiToBytes(spiI))
+}

@@ -1,0 +1,244 @@
+/**
+ * The responder's door: which session a message is for, who may begin a new one, and what strangers are told
+ * (RFC 7296 sections 2.6, 2.21.4; RFC 9329 section 6.3).
+ *
+ * Invariants: a message that begins no session costs no memory; half-open sessions are bounded in all and for each
+ * address; unprotected answers are rate-limited and never follow a response.
+ * @module
+ */
+
+import type { Path } from '../wire/endpoint.ts'
+import { decodeHeader, decodeMessage, encodeMessage } from '../wire/ike-codec.ts'
+import { ExchangeType, NotifyType, PayloadType } from '../wire/ike-constants.ts'
+import type { DecodedHeader } from '../wire/ike-header.ts'
+import { findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
+import type { IkeHeader, Payload } from '../wire/ike-message.ts'
+import { sameIdentity } from './auth/identity.ts'
+import { CookieJar } from './cookie.ts'
+import { UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
+import { IkeSession, type IkeSessionOptions } from './session.ts'
+import type { IkeEnvironment, IkeOutput, ResponderConfig } from './types.ts'
+
+export interface ResponderOutput {
+  /** Undefined: an answer that belongs to no session. */
+  readonly session: IkeSession | undefined
+  readonly output: IkeOutput
+}
+
+interface Entry {
+  readonly session: IkeSession
+  readonly spis: Set<bigint>
+  /** The initiator's SPI and address of the first message: finds repetitions of it. */
+  readonly origin: string
+  readonly address: string
+  established: boolean
+}
+
+export class IkeResponder {
+  readonly #config: ResponderConfig
+  readonly #environment: IkeEnvironment
+  readonly #options: IkeSessionOptions
+  readonly #cookies: CookieJar
+  readonly #entries = new Map<IkeSession, Entry>()
+  readonly #bySpi = new Map<bigint, Entry>()
+  readonly #byOrigin = new Map<string, Entry>()
+  readonly #outputs: ResponderOutput[] = []
+  #halfOpen = 0
+  #answerBudget = UNPROTECTED_ANSWERS_PER_SECOND
+  #budgetAt = 0
+
+  constructor(config: ResponderConfig, environment: IkeEnvironment, options: IkeSessionOptions = {}) {
+    this.#config = config
+    this.#environment = environment
+    this.#options = options
+    this.#cookies = new CookieJar(environment.random)
+  }
+
+  get sessions(): readonly IkeSession[] {
+    return [...this.#entries.keys()]
+  }
+
+  /** IKE SAs that are not authenticated yet. */
+  get halfOpen(): number {
+    return this.#halfOpen
+  }
+
+  /** One IKE message as it came, without non-ESP marker or stream length. */
+  receive(now: number, message: Uint8Array, path: Path): void {
+    const decoded = decodeHeader(message)
+    if (!decoded.ok) return
+    const { header } = decoded
+    if (header.majorVersion > 2) {
+      if (!header.isResponse) this.#answerStranger(now, header, NotifyType.INVALID_MAJOR_VERSION, path)
+      return
+    }
+    if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
+      this.#receiveInit(now, message, decoded, path)
+      return
+    }
+    const entry = this.#bySpi.get(header.fromInitiator ? header.spiR : header.spiI)
+    if (entry !== undefined) {
+      this.#input(entry, (session) => session.receive(now, message, path))
+      return
+    }
+    if (!header.isResponse && header.majorVersion === 2 && decoded.length === message.length) {
+      this.#answerStranger(now, header, NotifyType.INVALID_IKE_SPI, path)
+    }
+  }
+
+  timeout(now: number): void {
+    for (const entry of [...this.#entries.values()]) {
+      const at = entry.session.nextTimeout()
+      if (at !== undefined && at <= now) this.#input(entry, (session) => session.timeout(now))
+    }
+  }
+
+  /** The next effect of any session, also of those whose methods were called directly. */
+  poll(): ResponderOutput | undefined {
+    if (this.#outputs.length === 0) for (const entry of [...this.#entries.values()]) this.#drain(entry)
+    return this.#outputs.shift()
+  }
+
+  nextTimeout(): number | undefined {
+    let earliest: number | undefined
+    for (const session of this.#entries.keys()) {
+      const at = session.nextTimeout()
+      if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at
+    }
+    return earliest
+  }
+
+  // ---- new sessions
+
+  #receiveInit(now: number, message: Uint8Array, { header }: DecodedHeader, path: Path): void {
+    if (header.isResponse || !header.fromInitiator || header.messageId !== 0) return
+    const origin = `${header.spiI}/${path.remote.address}`
+    const known = this.#byOrigin.get(origin)
+    if (known !== undefined) {
+      this.#input(known, (session) => session.receive(now, message, path))
+      return
+    }
+    if (header.spiR !== 0n || header.spiI === 0n) return
+    if (!this.#mayBegin(now, message, path)) return
+    const session = new IkeSession(this.#config, this.#environment, this.#options)
+    const { address } = path.remote
+    const entry: Entry = { session, spis: new Set(), origin, address, established: false }
+    this.#entries.set(session, entry)
+    this.#byOrigin.set(origin, entry)
+    this.#halfOpen++
+    this.#input(entry, () => session.receive(now, message, path))
+    // Refused: there is nothing to remember.
+    if (session.state === 'CREATED') this.#forget(entry)
+  }
+
+  #mayBegin(now: number, message: Uint8Array, path: Path): boolean {
+    const { maxHalfOpen, maxHalfOpenPerAddress } = this.#config
+    if (this.#cookiesWanted(path) && !this.#hasCookie(now, message, path)) return false
+    return this.#halfOpen < maxHalfOpen && this.#halfOpenOf(path.remote.address) < maxHalfOpenPerAddress
+  }
+
+  /** On streams the address is proved by TCP's handshake (RFC 9329 section 6.3). */
+  #cookiesWanted(path: Path): boolean {
+    const { cookies, cookieThreshold } = this.#config
+    if (cookies === 'always') return true
+    return cookies === 'auto' && !path.reliable && this.#halfOpen >= cookieThreshold
+  }
+
+  /** Verifies the cookie; without a good one the initiator is asked to come again with it. */
+  #hasCookie(now: number, message: Uint8Array, path: Path): boolean {
+    const decoded = decodeMessage(message)
+    if (!decoded.ok) return false
+    const { header, payloads } = decoded.message
+    const nonce = findPayload(payloads, PayloadType.NONCE)?.data
+    if (nonce === undefined) return false
+    const inputs = { nonce, address: path.remote.address, spiI: header.spiI }
+    const cookie = findNotify(payloads, NotifyType.COOKIE)?.data
+    if (cookie !== undefined && this.#cookies.verify(now, cookie, inputs)) return true
+    this.#sendUnprotected(header, [notify(NotifyType.COOKIE, this.#cookies.make(now, inputs))], path)
+    return false
+  }
+
+  #halfOpenOf(address: string): number {
+    let count = 0
+    for (const entry of this.#entries.values()) if (!entry.established && entry.address === address) count++
+    return count
+  }
+
+  // ---- strangers
+
+  #answerStranger(now: number, header: IkeHeader, notifyType: number, path: Path): void {
+    if (now - this.#budgetAt >= 1000) {
+      this.#budgetAt = now
+      this.#answerBudget = UNPROTECTED_ANSWERS_PER_SECOND
+    }
+    if (this.#answerBudget === 0) return
+    this.#answerBudget--
+    this.#sendUnprotected(header, [notify(notifyType)], path)
+  }
+
+  #sendUnprotected(request: IkeHeader, payloads: readonly Payload[], path: Path): void {
+    const header: IkeHeader = {
+      ...request,
+      majorVersion: 2,
+      minorVersion: 0,
+      fromInitiator: !request.fromInitiator,
+      isResponse: true
+    }
+    const message = encodeMessage({ header, payloads })
+    this.#outputs.push({ session: undefined, output: { type: 'send', path, message } })
+  }
+
+  // ---- sessions at work
+
+  #input(entry: Entry, apply: (session: IkeSession) => void): void {
+    apply(entry.session)
+    this.#drain(entry)
+  }
+
+  #drain(entry: Entry): void {
+    const { session } = entry
+    for (let output = session.poll(); output !== undefined; output = session.poll()) {
+      this.#note(entry, output)
+      this.#outputs.push({ session, output })
+    }
+  }
+
+  #note(entry: Entry, output: IkeOutput): void {
+    switch (output.type) {
+      case 'spi-claimed':
+        entry.spis.add(output.spi)
+        this.#bySpi.set(output.spi, entry)
+        return
+      case 'spi-released':
+        entry.spis.delete(output.spi)
+        this.#bySpi.delete(output.spi)
+        return
+      case 'established':
+        if (!entry.established) this.#halfOpen--
+        entry.established = true
+        if (entry.session.initialContact) this.#replaceOthers(entry)
+        return
+      case 'closed':
+        this.#forget(entry)
+        return
+      default:
+    }
+  }
+
+  #forget(entry: Entry): void {
+    if (!this.#entries.delete(entry.session)) return
+    if (!entry.established) this.#halfOpen--
+    this.#byOrigin.delete(entry.origin)
+    for (const spi of entry.spis) this.#bySpi.delete(spi)
+  }
+
+  /** INITIAL_CONTACT: whatever else there is with this identity is dead at the other end (RFC 7296 section 2.4). */
+  #replaceOthers(entry: Entry): void {
+    const identity = entry.session.remoteIdentity
+    for (const other of [...this.#entries.values()]) {
+      const theirs = other.session.remoteIdentity
+      if (other === entry || !other.established || identity === undefined || theirs === undefined) continue
+      if (sameIdentity(identity, theirs)) this.#input(other, (session) => session.replaced())
+    }
+  }
+}
