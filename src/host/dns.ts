@@ -7,7 +7,7 @@ import { access, mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SystemError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { type CommandRunner, must, succeeds } from './commands.ts'
+import { type CommandRunner, must } from './commands.ts'
 import {
   type DnsDecision,
   type DnsFacts,
@@ -179,16 +179,10 @@ async function resolvedState(runner: CommandRunner): Promise<DnsFacts['resolved'
 
 async function resolvconfFlavour(runner: CommandRunner): Promise<DnsFacts['resolvconf']> {
   try {
-    const { stdout, stderr } = await runner.run(['resolvconf', '--version'])
+    const { stdout } = await runner.run(['resolvconf', '--version'])
     if (/openresolv/i.test(stdout)) return 'openresolv'
     if (/systemd/i.test(stdout)) return 'systemd'
-    // Debian's own knows no --version and complains; openresolv before 3.9 has no --version either, but `-v`.
-    if (
-      /unknown option|invalid option|illegal option/i.test(stderr) &&
-      (await succeeds(runner, ['resolvconf', '-v']))
-    ) {
-      return 'openresolv'
-    }
+    // Debian's says so since 1.85; any other is used the same way, which is the least that all of them understand.
     return 'debian'
   } catch {
     return 'absent'

@@ -7,7 +7,7 @@ import { enterNamespace, SystemCommandRunner } from './commands.ts'
 import { placeDevice } from './device.ts'
 import { memoryLog } from './journal.ts'
 import { canonicalAddress } from './pinned-routes.ts'
-import type { AppliedConfig, HostContext, TunnelAddress, TunnelConfig } from './tunnel-config.ts'
+import type { AppliedConfig, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
 import { type UndoStep, undoAll } from './undo-step.ts'
 import {
   runScript,

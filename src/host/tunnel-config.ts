@@ -12,69 +12,18 @@ import { addressFamily } from '../wire/address.ts'
 import { type Cidr, formatCidr } from '../wire/cidr.ts'
 import { type CommandRunner, commandFailure, inNamespace, must, SystemCommandRunner } from './commands.ts'
 import { type DeviceState, placeDevice } from './device.ts'
-import { applyDns, type DnsPaths, type DnsSettings, SYSTEM_DNS_PATHS } from './dns.ts'
+import { applyDns, type DnsPaths, SYSTEM_DNS_PATHS } from './dns.ts'
 import type { DnsMode } from './dns-decision.ts'
 import { memoryLog, type StepLog } from './journal.ts'
 import { canonicalAddress, PinnedRoutes } from './pinned-routes.ts'
 import { covers, halves, parseNetwork, type RouteSpec, routeArgv } from './route.ts'
+import type { AppliedConfig, ConfigConflict, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
 import { type UndoStep, undoAll, undoStep } from './undo-step.ts'
+
+export type { AppliedConfig, ConfigConflict, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
 
 /** Least MTU that IPv6 works with (RFC 8200 section 5). */
 const MIN_IPV6_MTU = 1280
-
-export interface TunnelAddress {
-  readonly address: string
-  readonly prefixLength: number
-}
-
-export interface TunnelConfig {
-  /** Name of the device; it exists already. */
-  readonly interface: string
-  /** Network namespace of `ip netns` that the device is in, or is to be moved into. */
-  readonly netns?: string | undefined
-  readonly addresses: readonly TunnelAddress[]
-  readonly mtu: number
-  /** Networks behind the tunnel, CIDR notation; none leaves all routes alone. */
-  readonly routes: readonly string[]
-  /** Addresses of the gateway: their packets stay outside the tunnel. */
-  readonly pinned: readonly string[]
-  readonly dns?: DnsSettings | undefined
-}
-
-export interface HostContext {
-  readonly runner?: CommandRunner
-  readonly log?: Logger
-  /** Where changes are noted down; in memory only when absent. */
-  readonly journal?: StepLog
-  readonly dnsPaths?: DnsPaths
-}
-
-/** Something that could not be set as asked; the tunnel works, but differently. */
-export interface ConfigConflict {
-  readonly kind:
-    | 'route-exists'
-    | 'route-is-gateway'
-    | 'gateway-unrouted'
-    | 'ipv6-unavailable'
-    | 'dns-outside-tunnel'
-  /** The route or address in question. */
-  readonly subject: string
-  readonly message: string
-}
-
-export interface AppliedConfig {
-  readonly conflicts: readonly ConfigConflict[]
-  /** How the servers were set; null when there were none. */
-  readonly dnsMode: DnsMode | null
-  /** Takes everything back; may be called again. @throws SystemError naming what could not be undone */
-  undo(): Promise<void>
-  /** The gateway has other addresses now. */
-  updatePinned(addresses: readonly string[]): Promise<void>
-  /** The network changed: finds the way to the gateway anew. @returns the gateway addresses whose way changed */
-  repin(): Promise<readonly string[]>
-  /** The gateway gave us other addresses. */
-  replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void>
-}
 
 /**
  * Applies a configuration. If it fails, what was done so far has been undone.

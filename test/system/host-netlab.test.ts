@@ -33,6 +33,13 @@ if (protocol === 'tcp') {
   socket.connect(4500, address, () => { send(); setTimeout(send, 200) })
 }
 `
+/** Keeps a connection busy until it fails, and prints how. */
+const TALKER = `
+import net from 'node:net'
+const socket = net.connect(4500, process.argv[1], () => console.log('connected'))
+socket.on('error', (error) => { console.log(error.code); process.exit(0) })
+setInterval(() => socket.write('x'), 20)
+`
 const node = (program: string, ...args: string[]): string[] => [
   process.execPath,
   '--input-type=module',
@@ -125,11 +132,22 @@ describeWith('namespaces')('a hotel network', () => {
   })
 
   it('forwards only packets up to the MTU, and can be silent about it', async () => {
-    await network.setMtu(1200)
+    await network.setMtu(1200, { silent: true })
     expect(await ask('udp', 4, 1100)).toBe('answer')
+    expect(await ask('udp', 4, 1300)).toBe('silence')
+    expect(await ask('udp', 6, 1300)).toBe('silence')
+    await network.setMtu(1200)
     expect(await ask('udp', 4, 1300)).toBe('EMSGSIZE')
     await network.restore()
     expect(await ask('udp', 4, 1300)).toBe('answer')
+  })
+
+  it('resets a connection that was open when the fault came', async () => {
+    const talker = startProgram(network.client.namespace, node(TALKER, network.gateway.address))
+    await talker.printed(/connected/)
+    await network.setFaults([{ protocol: 'tcp', ports: [4500], action: 'refuse' }])
+    expect(await talker.printed(/^ECONN.*$/m)).toContain('ECONNRESET')
+    await network.restore()
   })
 
   it('unplugs and plugs a cable', async () => {

@@ -7,7 +7,8 @@ import { cleanup } from '../../src/host/cleanup.ts'
 import { type CommandRunner, SystemCommandRunner } from '../../src/host/commands.ts'
 import { Journal, readJournal, writeJournalRecord } from '../../src/host/journal.ts'
 import { outgoingPath } from '../../src/host/path-mtu.ts'
-import { applyTunnelConfig, type HostContext, type TunnelConfig } from '../../src/host/tunnel-config.ts'
+import { applyTunnelConfig } from '../../src/host/tunnel-config.ts'
+import type { HostContext, TunnelConfig } from '../../src/host/types.ts'
 import {
   emptyLab,
   type HotelNetwork,

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { memoryLog, type StepLog } from '../../../src/host/journal.ts'
-import { applyTunnelConfig, type TunnelConfig } from '../../../src/host/tunnel-config.ts'
+import { applyTunnelConfig } from '../../../src/host/tunnel-config.ts'
+import type { TunnelConfig } from '../../../src/host/types.ts'
 import { linkAnswer, RecordingRunner } from '../../support/recording-runner.ts'
 
 const GATEWAY = '198.18.0.1'

@@ -1,0 +1,63 @@
+/**
+ * What a session asks of the host, and what it holds in its hands afterwards; whoever does the configuring.
+ * @module
+ */
+import type { Logger } from '../log.ts'
+import type { CommandRunner } from './commands.ts'
+import type { DnsPaths, DnsSettings } from './dns.ts'
+import type { DnsMode } from './dns-decision.ts'
+import type { StepLog } from './journal.ts'
+
+export interface TunnelAddress {
+  readonly address: string
+  readonly prefixLength: number
+}
+
+export interface TunnelConfig {
+  /** Name of the device; it exists already. */
+  readonly interface: string
+  /** Network namespace of `ip netns` that the device is in, or is to be moved into. */
+  readonly netns?: string | undefined
+  readonly addresses: readonly TunnelAddress[]
+  readonly mtu: number
+  /** Networks behind the tunnel, CIDR notation; none leaves all routes alone. */
+  readonly routes: readonly string[]
+  /** Addresses of the gateway: their packets stay outside the tunnel. */
+  readonly pinned: readonly string[]
+  readonly dns?: DnsSettings | undefined
+}
+
+export interface HostContext {
+  readonly runner?: CommandRunner
+  readonly log?: Logger
+  /** Where changes are noted down; in memory only when absent. */
+  readonly journal?: StepLog
+  readonly dnsPaths?: DnsPaths
+}
+
+/** Something that could not be set as asked; the tunnel works, but differently. */
+export interface ConfigConflict {
+  readonly kind:
+    | 'route-exists'
+    | 'route-is-gateway'
+    | 'gateway-unrouted'
+    | 'ipv6-unavailable'
+    | 'dns-outside-tunnel'
+  /** The route or address in question. */
+  readonly subject: string
+  readonly message: string
+}
+
+export interface AppliedConfig {
+  readonly conflicts: readonly ConfigConflict[]
+  /** How the servers were set; null when there were none. */
+  readonly dnsMode: DnsMode | null
+  /** Takes everything back; may be called again. @throws SystemError naming what could not be undone */
+  undo(): Promise<void>
+  /** The gateway has other addresses now. */
+  updatePinned(addresses: readonly string[]): Promise<void>
+  /** The network changed: finds the way to the gateway anew. @returns the gateway addresses whose way changed */
+  repin(): Promise<readonly string[]>
+  /** The gateway gave us other addresses. */
+  replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void>
+}
