@@ -5,6 +5,7 @@
 import { X509Certificate } from 'node:crypto'
 import { X509VerifyError as E } from '../native/libcrypto-x509.ts'
 import type { PathOutcome } from './certificate-path.ts'
+import { issuerText, subjectText } from './certificate-text.ts'
 
 export type CertificateFaultCode =
   | 'expired'
@@ -177,15 +178,11 @@ function describe(certificate: Uint8Array, leaf: Uint8Array): Subject {
   const parsed = new X509Certificate(certificate)
   const isLeaf = Buffer.compare(certificate, leaf) === 0
   return {
-    label: `${isLeaf ? "The peer's certificate" : 'The CA certificate'} (${oneLine(parsed.subject)})`,
-    issuer: oneLine(parsed.issuer),
+    label: `${isLeaf ? "The peer's certificate" : 'The CA certificate'} (${subjectText(parsed)})`,
+    issuer: issuerText(parsed),
     validFrom: dateOf(parsed.validFrom),
     validTo: dateOf(parsed.validTo)
   }
-}
-
-function oneLine(name: string | undefined): string {
-  return (name ?? '').split('\n').join(', ') || 'no name'
 }
 
 function dateOf(text: string): string {

@@ -9,6 +9,7 @@ import { timingSafeEqual, type X509Certificate } from 'node:crypto'
 import { IdType } from '../wire/ike-constants.ts'
 import { certificateFields, hasSubjectAltName, subjectKeyIdentifier } from './certificate-fields.ts'
 import { sameName } from './certificate-path.ts'
+import { clipped } from './certificate-text.ts'
 
 /** Contents of an ID payload. */
 export interface IdentityLike {
@@ -78,13 +79,11 @@ export function describeIdentity({ idType, data }: IdentityLike): string {
   switch (idType) {
     case IdType.FQDN:
     case IdType.RFC822_ADDR:
-      return Buffer.from(data)
-        .toString('utf8')
-        .replaceAll(/\p{Cc}/gu, '?')
+      return clipped(Buffer.from(data).toString('utf8'))
     case IdType.IPV4_ADDR:
     case IdType.IPV6_ADDR:
       return addressText(data, idType) ?? Buffer.from(data).toString('hex')
     default:
-      return `0x${Buffer.from(data).toString('hex')}`
+      return clipped(`0x${Buffer.from(data).toString('hex')}`)
   }
 }

@@ -13,6 +13,7 @@ import { type CertificateFault, explainPathError } from './certificate-fault.ts'
 import { certificateFields } from './certificate-fields.ts'
 import { certificateCarries, describeIdentity, type IdentityLike } from './certificate-identity.ts'
 import { verifyPath } from './certificate-path.ts'
+import { clipped, issuerText, subjectText } from './certificate-text.ts'
 import { parseCertificates, type TrustStore } from './trust-store.ts'
 
 export type { CertificateFault, CertificateFaultCode } from './certificate-fault.ts'
@@ -132,15 +133,9 @@ function checkUsage(
   )
 }
 
-/** The subject on one line, in the order of its encoding; a stand-in when it is empty. */
-export function subjectText(certificate: X509Certificate): string {
-  const lines = (certificate.subject ?? '').split('\n').filter((line) => line !== '')
-  return lines.join(', ') || `serial ${certificate.serialNumber}`
-}
-
 function namesText(certificate: X509Certificate): string {
   const names = certificate.subjectAltName
-  return names === undefined ? ' and no other name' : ` but ${names}`
+  return names === undefined ? ' and no other name' : ` but ${clipped(names)}`
 }
 
 /** SHA-1 of the SubjectPublicKeyInfo, as CERTREQ names authorities (RFC 7296 section 3.7); undefined: not a certificate. */
@@ -185,7 +180,7 @@ export function describeCertificate(certificate: Uint8Array): CertificateDescrip
   const parsed = new X509Certificate(bytes ?? certificate)
   return {
     subject: subjectText(parsed),
-    issuer: parsed.issuer.split('\n').join(', '),
+    issuer: issuerText(parsed),
     serialNumber: parsed.serialNumber,
     subjectAltName: parsed.subjectAltName,
     notBefore: new Date(parsed.validFrom).toISOString(),

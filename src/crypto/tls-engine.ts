@@ -6,6 +6,7 @@
  * the engine fail but never throw.
  * @module
  */
+import { constants } from 'node:crypto'
 import { isIP } from 'node:net'
 import { Duplex } from 'node:stream'
 import { checkServerIdentity, connect, createServer, type SecureVersion, type TLSSocket } from 'node:tls'
@@ -162,12 +163,15 @@ class NodeTlsEngine implements TlsEngine {
 
   #fail(error: unknown): void {
     this.#wire.activity++
-    if (this.#state.phase === 'failed' || this.#state.phase === 'closed') return
-    this.#state = { phase: 'failed', reason: reasonOf(error) }
+    if (!this.#isOver()) this.#state = { phase: 'failed', reason: reasonOf(error) }
+  }
+
+  #isOver(): boolean {
+    return this.#state.phase === 'failed' || this.#state.phase === 'closed'
   }
 
   push(bytes: Uint8Array): void {
-    if (this.#wire.destroyed || this.#wire.readableEnded || bytes.length === 0) return
+    if (this.#isOver() || this.#wire.destroyed || bytes.length === 0) return
     this.#wire.activity++
     // A copy: the caller's buffer may be reused before TLS gets to it.
     this.#wire.push(Buffer.from(bytes))
@@ -184,8 +188,8 @@ class NodeTlsEngine implements TlsEngine {
       await new Promise((resolve) => setImmediate(resolve))
       if (this.#wire.activity === seen && this.#wire.readableLength === 0) continue
       seen = this.#wire.activity
-      // A destroyed stream keeps what it never delivered.
-      quiet = this.#wire.destroyed ? quiet : -1
+      // A session that is over leaves input lying, which must not keep anyone waiting.
+      quiet = this.#isOver() ? quiet : -1
     }
   }
 
@@ -229,7 +233,9 @@ function commonOptions(options: TlsEngineOptions) {
     key: options.key?.revealText(),
     ca: [...options.ca],
     minVersion,
-    maxVersion
+    maxVersion,
+    // strongSwan's TLS knows no renegotiation_info (RFC 5746) and OpenSSL 3 would then refuse; nothing renegotiates inside EAP.
+    secureOptions: constants.SSL_OP_LEGACY_SERVER_CONNECT | constants.SSL_OP_NO_RENEGOTIATION
   }
 }
 

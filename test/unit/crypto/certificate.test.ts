@@ -418,6 +418,15 @@ describe('identity', () => {
     })
   })
 
+  it('is told in a line, whatever names a certificate has', () => {
+    const subject = commonName(`line\nbreak \u001b[31m\u202e${'x'.repeat(5000)}`)
+    const altNames = Array.from({ length: 300 }, (_, index) => `host${index}.example`)
+    const verdict = judge(leaf({ subject, extensions: { altNames } }), { identity: fqdn('y'.repeat(5000)) })
+    if (verdict.ok) throw new Error('it carries no such name')
+    expect(verdict.message.length).toBeLessThan(1000)
+    expect(verdict.message).not.toMatch(/[\p{Cc}\p{Cf}]/u)
+  })
+
   it('is not asked for when the caller has none', () => {
     expect(codeOf(judge(server, { identity: undefined }))).toBe('ok')
   })

@@ -162,10 +162,11 @@ describe('a peer that misbehaves', () => {
   })
 })
 
-it('fails at once with a certificate or key that cannot be read', () => {
+it('fails at once with a certificate or key that cannot be read', async () => {
   const bad = createTlsEngine({ role: 'server', ca, cert: 'nonsense', key: new Secret('nonsense') })
   expect(bad.state.phase).toBe('failed')
   bad.push(Uint8Array.of(1))
+  await bad.settled()
   expect(bad.pull()).toHaveLength(0)
   const mismatch = createTlsEngine({
     role: 'client',
