@@ -17,7 +17,7 @@ export function authenticationRejected(): AuthenticationError {
 
 export function noProposalChosen(kind: ProposalKind, offered: readonly Proposal[]): ProtocolError {
   const shown = offered.map((proposal) => formatProposal(proposal, kind)).join(', ')
-  const option = kind === 'ike' ? '--ike' : '--esp'
+  const option = kind === 'ike' ? '--ike-proposal' : '--esp-proposal'
   return new ProtocolError(
     'no-proposal-chosen',
     `The gateway accepts none of the ${kind.toUpperCase()} proposals that were offered: ${shown}.`,
