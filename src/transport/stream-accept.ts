@@ -22,63 +22,45 @@ export type Accepted =
   | { readonly outcome: 'timeout' | 'closed' }
 
 /** Never rejects. The stream is destroyed on `timeout` and `closed`. */
-export async function acceptStream(
-  stream: Duplex,
-  kind: 'tcp' | 'tls',
-  options: AcceptOptions
-): Promise<Accepted> {
-  const result = await readPrefix(stream, options.prefixTimeoutMs)
-  switch (result.outcome) {
-    case 'prefix': {
-      const { local, remote } = options
-      const transport = new StreamTransport({
-        stream,
-        kind,
-        role: 'responder',
-        local,
-        remote,
-        head: result.rest
-      })
-      return { outcome: 'accepted', transport }
-    }
-    case 'other':
-      stream.unshift(result.bytes)
-      return { outcome: 'other-protocol', stream }
-    default:
-      stream.on('error', () => undefined)
-      stream.destroy()
-      return { outcome: result.outcome }
-  }
-}
-
-type PrefixResult =
-  | { readonly outcome: 'prefix'; readonly rest: Buffer }
-  | { readonly outcome: 'other'; readonly bytes: Buffer }
-  | { readonly outcome: 'timeout' | 'closed' }
-
-function readPrefix(stream: Duplex, timeoutMs: number): Promise<PrefixResult> {
+export function acceptStream(stream: Duplex, kind: 'tcp' | 'tls', options: AcceptOptions): Promise<Accepted> {
+  const { local, remote, prefixTimeoutMs } = options
   return new Promise((resolve) => {
     let seen: Buffer = Buffer.alloc(0)
-    const finish = (result: PrefixResult) => {
+    // Everything happens inside the event: one turn later the stream's end may have come and gone unheard.
+    const settle = (result: () => Accepted) => {
       clearTimeout(timer)
       stream.pause()
       stream.off('data', onData)
       stream.off('end', onClosed)
       stream.off('close', onClosed)
-      stream.off('error', onClosed)
-      resolve(result)
+      resolve(result())
     }
+    const refuse = (outcome: 'timeout' | 'closed') =>
+      settle(() => {
+        stream.destroy()
+        return { outcome }
+      })
     const onData = (chunk: Buffer) => {
       seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk])
       const length = Math.min(seen.length, STREAM_PREFIX.length)
-      if (seen.compare(STREAM_PREFIX, 0, length, 0, length) !== 0) finish({ outcome: 'other', bytes: seen })
-      else if (length === STREAM_PREFIX.length) finish({ outcome: 'prefix', rest: seen.subarray(length) })
+      if (seen.compare(STREAM_PREFIX, 0, length, 0, length) !== 0)
+        settle(() => {
+          stream.unshift(seen)
+          return { outcome: 'other-protocol', stream }
+        })
+      else if (length === STREAM_PREFIX.length)
+        settle(() => {
+          const head = seen.subarray(length)
+          const transport = new StreamTransport({ stream, kind, role: 'responder', local, remote, head })
+          return { outcome: 'accepted', transport }
+        })
     }
-    const onClosed = () => finish({ outcome: 'closed' })
-    const timer = setTimeout(() => finish({ outcome: 'timeout' }), timeoutMs)
-    stream.on('data', onData)
+    const onClosed = () => refuse('closed')
+    const timer = setTimeout(() => refuse('timeout'), prefixTimeoutMs)
+    // Stays: an error between this and the next owner's listener must not end the process; 'close' follows it.
+    stream.on('error', () => undefined)
     stream.on('end', onClosed)
     stream.on('close', onClosed)
-    stream.on('error', onClosed)
+    stream.on('data', onData)
   })
 }

@@ -91,6 +91,7 @@ export class StreamTransport implements Transport {
     })
     stream.on('end', () => this.#end(CLOSED_BY_PEER))
     stream.on('close', () => this.#end(this.#error ?? CLOSED_BY_PEER))
+    if (stream.readableEnded || stream.destroyed) this.#end(CLOSED_BY_PEER)
   }
 
   get stats() {
@@ -111,6 +112,8 @@ export class StreamTransport implements Transport {
     queueMicrotask(() => {
       if (head !== undefined && head.length > 0) this.#receive(head)
       this.#stream.on('data', (chunk: Buffer) => this.#receive(chunk))
+      // Whoever had the stream before may have paused it.
+      this.#stream.resume()
     })
   }
 
