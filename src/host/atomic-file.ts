@@ -42,10 +42,13 @@ export function draftPath(path: string): string {
 }
 
 async function setAttributes(file: FileHandle, attributes: FileAttributes): Promise<void> {
-  if (attributes.uid !== undefined && attributes.gid !== undefined) {
-    const now = await file.stat()
-    if (now.uid !== attributes.uid || now.gid !== attributes.gid)
-      await file.chown(attributes.uid, attributes.gid)
+  const { mode, uid, gid } = attributes
+  const now = await file.stat()
+  if (uid !== undefined && gid !== undefined && (now.uid !== uid || now.gid !== gid)) {
+    // Only root can give a file away; without that the contents still matter more than the owner.
+    await file.chown(uid, gid).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPERM' && error.code !== 'EINVAL') throw error
+    })
   }
-  await file.chmod(attributes.mode & 0o7777)
+  await file.chmod(mode & 0o7777)
 }

@@ -192,7 +192,9 @@ function ended(child: ChildProcess, argv: readonly string[], timeoutMs: number):
     }, timeoutMs)
     child.once('error', (cause: NodeJS.ErrnoException) => {
       clearTimeout(timer)
-      const missing = cause.code === 'ENOENT'
+      // One folder of PATH that we may not search makes EACCES out of "nowhere found".
+      const searched = cause.code === 'EACCES' && argv[0]?.includes('/') === false
+      const missing = cause.code === 'ENOENT' || searched
       reject(
         new SystemError(
           missing ? 'command-missing' : 'command-failed',
