@@ -86,7 +86,7 @@ export function commonName(text: string): Uint8Array {
 }
 
 /** A fresh private key; ECDSA on P-256. */
-export function generateKey(kind: CertificateKeyKind = 'ecdsa', rsaBits = 2048): KeyObject {
+function generateKey(kind: CertificateKeyKind = 'ecdsa', rsaBits = 2048): KeyObject {
   if (kind === 'rsa') return generateKeyPairSync('rsa', { modulusLength: rsaBits }).privateKey
   if (kind === 'ed25519') return generateKeyPairSync('ed25519').privateKey
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey

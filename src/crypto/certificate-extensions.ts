@@ -24,7 +24,7 @@ const KEY_USAGE_BITS = {
   keyCertSign: 5,
   cRLSign: 6
 } as const
-export type KeyUsage = keyof typeof KEY_USAGE_BITS
+type KeyUsage = keyof typeof KEY_USAGE_BITS
 
 export const ExtendedKeyUsage = {
   serverAuth: '1.3.6.1.5.5.7.3.1',
@@ -55,7 +55,7 @@ export interface ExtensionSpec {
 }
 
 /** GeneralName of an address (iPAddress), `user@host` (rfc822Name) or a host name (dNSName). */
-export function generalName(text: string): Uint8Array {
+function generalName(text: string): Uint8Array {
   if (isIP(text) !== 0) return der(contextTag(7, false), addressBytes(text))
   return der(contextTag(text.includes('@') ? 1 : 2, false), Buffer.from(text, 'latin1'))
 }
@@ -78,7 +78,7 @@ function extension(oid: string, critical: boolean, value: Uint8Array): Uint8Arra
     : derSequence(derOid(oid), derOctetString(value))
 }
 
-export function subjectKeyIdentifierExtension(keyId: Uint8Array): Uint8Array {
+function subjectKeyIdentifierExtension(keyId: Uint8Array): Uint8Array {
   return extension('2.5.29.14', false, derOctetString(keyId))
 }
 

@@ -7,7 +7,7 @@ import { X509VerifyError as E } from '../native/libcrypto-x509.ts'
 import type { PathOutcome } from './certificate-path.ts'
 import { issuerText, subjectText } from './certificate-text.ts'
 
-export type CertificateFaultCode =
+type CertificateFaultCode =
   | 'expired'
   | 'not-yet-valid'
   | 'untrusted-issuer'

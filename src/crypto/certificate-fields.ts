@@ -5,7 +5,7 @@
  */
 import { contextTag, type DerElement, DerTag, derOid, readDer, readDerAll, readDerSequence } from './der.ts'
 
-export interface CertificateExtension {
+interface CertificateExtension {
   readonly critical: boolean
   /** Contents of the OCTET STRING. */
   readonly value: Uint8Array

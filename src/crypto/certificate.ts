@@ -16,14 +16,12 @@ import { verifyPath } from './certificate-path.ts'
 import { clipped, issuerText, subjectText } from './certificate-text.ts'
 import { parseCertificates, type TrustStore } from './trust-store.ts'
 
-export type { CertificateFault, CertificateFaultCode } from './certificate-fault.ts'
-export { describeIdentity, type IdentityLike } from './certificate-identity.ts'
+export type { IdentityLike } from './certificate-identity.ts'
 export {
   loadTrustStore,
   parseCertificates,
   parseCrls,
   SYSTEM_BUNDLE_PATHS,
-  type TrustSources,
   type TrustStore
 } from './trust-store.ts'
 

@@ -19,7 +19,7 @@ import {
   readDerSequence
 } from './der.ts'
 
-export type HashName = 'sha1' | 'sha256' | 'sha384' | 'sha512'
+type HashName = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
 export interface SignatureScheme {
   /** Stable, for logs and for `SigningKey.sign`. */

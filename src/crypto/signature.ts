@@ -10,7 +10,7 @@ import { DataError, InternalError } from '../errors.ts'
 import { AuthMethod, HashAlgorithmId } from '../wire/ike-constants.ts'
 import { type SignatureScheme, schemeOfAlgorithm, signatureScheme } from './signature-scheme.ts'
 
-export type EcdsaCurve = 'P-256' | 'P-384' | 'P-521'
+type EcdsaCurve = 'P-256' | 'P-384' | 'P-521'
 
 /** A private key that signs; the key itself cannot be read out of it. */
 export interface SigningKey {

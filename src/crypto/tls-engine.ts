@@ -29,7 +29,7 @@ export interface TlsEngineOptions {
   readonly requestCert?: boolean | undefined
 }
 
-export type TlsEngineState =
+type TlsEngineState =
   | { readonly phase: 'handshaking' }
   | { readonly phase: 'established' }
   /** One clause for the log. */

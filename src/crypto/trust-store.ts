@@ -101,7 +101,7 @@ function textOf(bytes: Uint8Array): string {
 }
 
 /** Bodies of the PEM blocks with one of these labels (RFC 7468). */
-export function pemBlocks(text: string, labels: readonly string[]): Uint8Array[] {
+function pemBlocks(text: string, labels: readonly string[]): Uint8Array[] {
   const blocks: Uint8Array[] = []
   const pattern = /-----BEGIN ([A-Z0-9 ]+)-----([^-]*)-----END \1-----/g
   for (const [, label = '', body = ''] of text.matchAll(pattern))
