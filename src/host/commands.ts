@@ -12,7 +12,7 @@ import { SystemError } from '../errors.ts'
 import { type Logger, silentLogger } from '../log.ts'
 
 /** Longest time that a tool may take before it is killed: these are local calls that answer in milliseconds. */
-export const COMMAND_TIMEOUT_MS = 15_000
+const COMMAND_TIMEOUT_MS = 15_000
 /** More output than this is cut: no tool that we call needs it. */
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 const SYSTEM_PATH = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin']

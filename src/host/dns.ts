@@ -57,7 +57,7 @@ export interface DnsContext {
 }
 
 /** Asks the machine what `decideDns` wants to know. */
-export async function gatherDnsFacts(
+async function gatherDnsFacts(
   runner: CommandRunner,
   paths: DnsPaths,
   netns: string | null

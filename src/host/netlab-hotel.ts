@@ -17,7 +17,7 @@ import { attach, changeRouteMtu, type LabHost, makeRouter, makeWall } from './ne
 
 export type { LabHost } from './netlab-wiring.ts'
 
-export type FaultAction = 'drop' | 'refuse' | 'prohibit' | 'unreachable'
+type FaultAction = 'drop' | 'refuse' | 'prohibit' | 'unreachable'
 
 export interface Fault {
   readonly protocol: 'udp' | 'tcp' | 'all'

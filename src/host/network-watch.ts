@@ -8,7 +8,7 @@ import { type Logger, silentLogger } from '../log.ts'
 import { childEnvironment } from './commands.ts'
 
 /** A change of network comes as dozens of messages within a few tenths of a second. */
-export const QUIET_MS = 400
+const QUIET_MS = 400
 /** While messages keep coming, the listener hears of them at least this often. */
 const LONGEST_WAIT_MS = 3_000
 const RESTART_DELAY_MS = 2_000

@@ -4,7 +4,7 @@
  */
 import * as v from 'valibot'
 import { addressFamily, addressToBytes } from '../wire/address.ts'
-import { addressInCidr, type Cidr, formatCidr, networkOf, parseCidr } from '../wire/cidr.ts'
+import { addressInCidr, type Cidr, networkOf, parseCidr } from '../wire/cidr.ts'
 import { type CommandRunner, mustJson } from './commands.ts'
 
 /** A route that we add, and later delete by the same words, so that nothing else can be hit. */
@@ -141,16 +141,6 @@ export function lookUp(
     if (better) best = { route, prefixLength }
   }
   return best === undefined || best.route.type !== 'unicast' ? undefined : toNextHop(best.route)
-}
-
-/** A network as `ip` prints it: a block of one without its prefix length. */
-export function listedName(network: Cidr): string[] {
-  const text = formatCidr(network)
-  if (network.prefixLength === 0) return ['default', text]
-  return [
-    text,
-    ...(text.endsWith(network.family === 4 ? '/32' : '/128') ? [text.slice(0, text.indexOf('/'))] : [])
-  ]
 }
 
 function toNextHop(route: ListedRoute): NextHop | undefined {

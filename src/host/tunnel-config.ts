@@ -20,7 +20,7 @@ import { covers, halves, parseNetwork, type RouteSpec, routeArgv } from './route
 import type { AppliedConfig, ConfigConflict, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
 import { type UndoStep, undoAll, undoStep } from './undo-step.ts'
 
-export type { AppliedConfig, ConfigConflict, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
+export type { AppliedConfig, HostContext, TunnelConfig } from './types.ts'
 
 /** Least MTU that IPv6 works with (RFC 8200 section 5). */
 const MIN_IPV6_MTU = 1280
@@ -268,7 +268,7 @@ class AppliedTunnelConfig implements AppliedConfig {
 
   #report(kind: ConfigConflict['kind'], subject: string, message: string): void {
     this.conflicts.push({ kind, subject, message })
-    this.#log.log('warn', message, { conflict: kind, subject })
+    this.#log.log('debug', message, { conflict: kind, subject })
   }
 
   /** A change to a configuration that is in force; after `undo` it does nothing. */

@@ -10,8 +10,8 @@ import { type LabNamespace, NetLab, type NetLabOptions, terminate } from '../../
 import { HotelNetwork, type HotelOptions, type LabHost } from '../../src/host/netlab-hotel.ts'
 import { has } from './require.ts'
 
-export { LabNamespace, NetLab, terminate } from '../../src/host/netlab.ts'
-export { type Fault, HotelNetwork, type LabHost } from '../../src/host/netlab-hotel.ts'
+export { LabNamespace, NetLab } from '../../src/host/netlab.ts'
+export { HotelNetwork, type LabHost } from '../../src/host/netlab-hotel.ts'
 
 /** A client, a router with switchable faults, and a gateway: see {@link HotelNetwork}. */
 export function hotelNetwork(options: HotelOptions = {}): Promise<HotelNetwork> {
@@ -128,7 +128,7 @@ export async function loseAtRandom(network: HotelNetwork, percent: number): Prom
 }
 
 /** Any nft rules in a namespace. */
-export async function nft(namespace: LabNamespace, lines: readonly string[]): Promise<void> {
+async function nft(namespace: LabNamespace, lines: readonly string[]): Promise<void> {
   if (!has('nft')) throw new Error("this test needs nft: guard it with describeWith('nft')")
   await namespace.run(['nft', '-f', '-'], { input: `${lines.join('\n')}\n` })
 }

@@ -47,7 +47,7 @@ export function findProgram(name: string): string | null {
 }
 
 /** The full path of strongSwan's IKE daemon, or null. */
-export function findCharon(): string | null {
+function findCharon(): string | null {
   return CHARON_PLACES.find((path) => existsSync(path)) ?? null
 }
 
@@ -131,7 +131,7 @@ export function has(requirement: Requirement): boolean {
 }
 
 /** Why a test with these needs cannot run here, and what to install; null if it can. */
-export function whyNot(...requirements: Requirement[]): string | null {
+function whyNot(...requirements: Requirement[]): string | null {
   const missing = requirements.find((requirement) => !has(requirement))
   if (missing === undefined) return null
   return `${PROBES[missing].missing}; try: ${PROBES[missing].install}`
