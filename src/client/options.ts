@@ -79,6 +79,8 @@ export interface SessionTimings {
   readonly livenessAnswerMs: number
   /** Liveness is answered but no ESP comes back for this long: the path does not carry ESP. */
   readonly espSilenceMs: number
+  /** Pauses between attempts to move the session, all of which failed, before a fresh IKE SA is set up. */
+  readonly moveRetriesMs: readonly number[]
   /** Pauses between attempts to come back when nothing works. */
   readonly retryFirstMs: number
   readonly retryMaxMs: number
@@ -95,6 +97,7 @@ export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
   silenceMs: 700,
   livenessAnswerMs: 800,
   espSilenceMs: 2_500,
+  moveRetriesMs: [250, 750],
   retryFirstMs: 500,
   retryMaxMs: 30_000,
   lingerMs: 500

@@ -271,6 +271,7 @@ export class VpnSession {
     driver.detach(transport)
     if (transport !== this.#link?.transport) return
     this.#tunnel.use(undefined)
+    this.#watchdog.pathLost()
     this.#incidents.push({ kind: 'transport-closed', transport, failure })
   }
 
@@ -366,17 +367,20 @@ export class VpnSession {
   /** Keeps the IKE SA and moves it; a fresh one only when no path carries the old one. */
   async #recover(link: Link, reason: string, order: readonly TransportKind[]): Promise<void> {
     const from = link.transport.kind
-    const move = await moveLink(
-      link,
-      await this.#candidates(order, link),
-      this.#moves,
-      this.#mover(),
-      this.#abort.signal
-    )
-    if (this.#stopReason !== undefined) return
-    if (move !== undefined) {
-      this.#moved(link, move.transport, move.candidate, from, reason)
-      return
+    const { moveRetriesMs } = this.#options.timings
+    for (const pauseMs of [0, ...moveRetriesMs]) {
+      // What resets a stream often refuses the next connection too, for a moment.
+      if (pauseMs > 0) await this.#pause(pauseMs)
+      // UDP that did not answer the first time has had its chance: waiting for it again only lengthens the outage.
+      const again = pauseMs > 0 ? order.filter((kind) => kind !== 'udp') : order
+      const candidates = await this.#candidates(again, link)
+      const move = await moveLink(link, candidates, this.#moves, this.#mover(), this.#abort.signal)
+      if (this.#stopReason !== undefined) return
+      if (move !== undefined) {
+        this.#moved(link, move.transport, move.candidate, from, reason)
+        return
+      }
+      if (link.driver.session.state === 'DESTROYED') break
     }
     await this.#startOver(link, reason, this.#options.order)
   }

@@ -63,6 +63,11 @@ export class Watchdog {
     this.#timer = undefined
   }
 
+  /** Nothing can be sent any more: the outage begins, even if nobody has noticed yet. */
+  pathLost(): void {
+    this.#meter.sent(this.#clock.now())
+  }
+
   /** The tunnel's traffic goes another way from now on. */
   pathChanged(): void {
     this.judge.reset()
