@@ -5,28 +5,17 @@
  * reaches the session any more. Knows nothing of ladders, TUN devices or users.
  * @module
  */
+import type { Clock } from '../clock.ts'
 import type { IkeSession } from '../ike/session.ts'
 import type { IkeOutput } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport } from '../transport/types.ts'
 import type { Path } from '../wire/endpoint.ts'
 
+export { type Clock, systemClock } from '../clock.ts'
+
 /** Outputs that are not handled by the driver itself. */
 export type IkeEvent = Exclude<IkeOutput, { type: 'send' | 'wait' | 'log' }>
-
-export interface Clock {
-  /** Milliseconds of a monotonic clock. */
-  now(): number
-  setTimer(delayMs: number, callback: () => void): { cancel(): void }
-}
-
-export const systemClock: Clock = {
-  now: () => performance.now(),
-  setTimer(delayMs, callback) {
-    const timer = setTimeout(callback, Math.max(0, Math.min(delayMs, 2 ** 31 - 1)))
-    return { cancel: () => clearTimeout(timer) }
-  }
-}
 
 export class IkeDriver {
   readonly session: IkeSession

@@ -33,6 +33,8 @@ export interface UdpSocketOptions {
   readonly interface?: string | undefined
   /** Wanted in each direction; the kernel's limit holds for those who may not force it. 0 leaves the default. */
   readonly bufferBytes: number
+  /** SO_REUSEADDR: `local` may be in use by a listener that allows it; the kernel then routes by the peer's address. */
+  readonly shareLocal?: boolean | undefined
 }
 
 const IPV4_UDP_OVERHEAD = 28
@@ -67,6 +69,12 @@ export class UdpSocket {
           'setsockopt',
           libc().setsockopt(fd, SOCKET, SocketOption.BINDTODEVICE, addressOf(device), name.length)
         )
+      }
+      if (options.shareLocal === true) {
+        const { SOCKET } = SocketLevel
+        const on = nativeBuffer(4)
+        on.writeInt32LE(1)
+        checked('setsockopt', libc().setsockopt(fd, SOCKET, SocketOption.REUSEADDR, addressOf(on), 4))
       }
       if (options.local !== undefined) {
         const local = encodeSockaddr({ address: bytesOf(options.local.address), port: options.local.port })
@@ -142,6 +150,11 @@ export class UdpSocket {
     const segment = at < 0 ? result : this.#in.control.readInt32LE(at)
     this.segmentLength = segment > 0 ? segment : result
     return result
+  }
+
+  /** Whence the datagram came that `receive` returned last (`struct sockaddr`). */
+  get source(): Buffer {
+    return this.#in.name
   }
 
   close(): void {
