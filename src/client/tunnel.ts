@@ -15,14 +15,9 @@ import type { ChildSaParameters } from '../esp/types.ts'
 import { cleanup } from '../host/cleanup.ts'
 import { type CommandRunner, SystemCommandRunner } from '../host/commands.ts'
 import { Journal } from '../host/journal.ts'
-import { type AppliedConfig, applyTunnelConfig } from '../host/tunnel-config.ts'
-import {
-  runScript,
-  type ScriptReason,
-  type ScriptSettings,
-  scriptArgv,
-  scriptVariables
-} from '../host/vpnc-script.ts'
+import { applyVpncScript } from '../host/script-config.ts'
+import { applyTunnelConfig } from '../host/tunnel-config.ts'
+import type { AppliedConfig, TunnelConfig } from '../host/types.ts'
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
@@ -57,9 +52,9 @@ export class Tunnel {
   readonly #sad: Sad
   readonly #pump: Pump
   #applied: AppliedConfig | undefined
-  #script: ScriptSettings | undefined
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
+  #pinned: string | undefined
   #mtu = STREAM_TUNNEL_MTU
 
   /**
@@ -77,10 +72,6 @@ export class Tunnel {
       options.netns === undefined ? {} : { netns: options.netns }
     )
     try {
-      if (options.script !== undefined) {
-        const variables = { reason: 'pre-init', VPNPID: String(process.pid) }
-        await runScript(runner, scriptArgv(options.script), variables)
-      }
       const netnsPath = options.netns === undefined ? undefined : `/run/netns/${options.netns}`
       const tun = openTun({ name: options.interfaceName, netnsPath })
       return new Tunnel(options, environment, runner, journal, tun)
@@ -206,10 +197,15 @@ export class Tunnel {
     const before = this.#info
     this.#info = info
     this.#transport = transport
-    this.#mtu = this.#mtuFor(transport)
-    this.#pump.setMtu(this.#mtu)
-    if (before === undefined) await this.#applyFirst(info, transport)
-    else if (!sameAddresses(before, info)) await this.#readdress(info)
+    if (before === undefined) {
+      this.#mtu = this.#mtuFor(transport)
+      this.#pump.setMtu(this.#mtu)
+      this.#pinned = transport.outerRemote.address
+      await this.#applyFirst(info, transport)
+    } else {
+      this.#fitMtu()
+      if (!sameAddresses(before, info)) await this.#readdress(info)
+    }
     this.#pump.resume()
   }
 
@@ -218,6 +214,8 @@ export class Tunnel {
    * @returns true if it leads another way now
    */
   async repin(): Promise<boolean> {
+    // A script that sets routes would be called again for each of its own changes.
+    if (this.#options.script !== undefined) return false
     const changed = await this.#applied?.repin()
     return changed !== undefined && changed.length > 0
   }
@@ -225,8 +223,6 @@ export class Tunnel {
   /** Takes everything back. Never rejects: what could not be undone is logged and stays in the journal. */
   async close(): Promise<void> {
     this.#pump.stop()
-    if (this.#script !== undefined)
-      await this.#runScript('disconnect').catch((error) => this.#complain(error))
     try {
       await this.#applied?.undo()
     } catch (error) {
@@ -239,31 +235,22 @@ export class Tunnel {
 
   async #applyFirst(info: EstablishedInfo, transport: Transport): Promise<void> {
     const { options, addresses, routes } = this.#plan(info)
-    if (options.script !== undefined) {
-      this.#script = {
-        gateway: transport.outerRemote.address,
-        interface: this.#tun.name,
-        mtu: this.#mtu,
-        addresses,
-        routes: options.routes ? routes : [],
-        dnsServers: options.dns ? (info.config?.dns ?? []) : [],
-        splitDomains: info.config?.dnsDomains ?? []
-      }
-      await this.#runScript('connect')
-      return
+    const { script, netns } = options
+    const config: TunnelConfig = {
+      interface: this.#tun.name,
+      netns,
+      addresses,
+      mtu: this.#mtu,
+      routes: options.routes ? routes : [],
+      // Inside a namespace of its own the tunnel cannot swallow the gateway's packets; a script is told in any case.
+      pinned: netns === undefined || script !== undefined ? [transport.outerRemote.address] : [],
+      dns: options.dns ? dnsSettings(info, routes) : undefined
     }
-    this.#applied = await applyTunnelConfig(
-      {
-        interface: this.#tun.name,
-        netns: options.netns,
-        addresses,
-        mtu: this.#mtu,
-        routes: options.routes ? routes : [],
-        pinned: options.netns === undefined ? [transport.outerRemote.address] : [],
-        dns: options.dns ? dnsSettings(info, routes) : undefined
-      },
-      { runner: this.#runner, log: this.#environment.log.child('host'), journal: this.#journal }
-    )
+    const context = { runner: this.#runner, log: this.#environment.log.child('host'), journal: this.#journal }
+    this.#applied =
+      script === undefined
+        ? await applyTunnelConfig(config, context)
+        : await applyVpncScript(config, { script }, context)
     for (const { message } of this.#applied.conflicts) this.#environment.log.log('warn', message)
   }
 
@@ -288,27 +275,18 @@ export class Tunnel {
   }
 
   async #readdress(info: EstablishedInfo): Promise<void> {
-    const { addresses } = this.#plan(info)
-    if (this.#script !== undefined) {
-      this.#script = { ...this.#script, addresses }
-      await this.#runScript('reconnect')
-      return
-    }
-    await this.#applied?.replaceAddresses(addresses)
+    await this.#applied?.replaceAddresses(this.#plan(info).addresses)
   }
 
   async #updatePinned(transport: Transport): Promise<void> {
+    const { address } = transport.outerRemote
+    if (this.#applied === undefined || this.#options.netns !== undefined || address === this.#pinned) return
+    this.#pinned = address
     try {
-      await this.#applied?.updatePinned([transport.outerRemote.address])
+      await this.#applied.updatePinned([address])
     } catch (error) {
       this.#complain(error)
     }
-  }
-
-  #runScript(reason: ScriptReason): Promise<void> {
-    const { script } = this.#options
-    if (script === undefined || this.#script === undefined) return Promise.resolve()
-    return runScript(this.#runner, scriptArgv(script), scriptVariables(reason, this.#script))
   }
 
   /** The MTU only shrinks while the session lasts: connections inside have got used to it. */
