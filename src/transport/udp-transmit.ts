@@ -11,6 +11,9 @@ import { addressOf, nativeBuffer } from '../native/memory.ts'
 import type { EspTransmit } from './types.ts'
 import { isTransient, type UdpSocket } from './udp-socket.ts'
 
+/** What is needed of the socket. */
+export type SegmentSender = Pick<UdpSocket, 'send' | 'sendSegmented' | 'pathMtu' | 'overhead'>
+
 /** UDP_MAX_SEGMENTS of kernels before 6.9. */
 const MAX_SEGMENTS = 64
 /** Largest UDP payload over IPv4 (RFC 768, RFC 791). */
@@ -32,7 +35,7 @@ export interface UdpTransmitEvents {
 export class UdpTransmit implements EspTransmit {
   readonly buffer: Buffer = nativeBuffer(BUFFER_BYTES)
   readonly #address = addressOf(this.buffer)
-  readonly #socket: UdpSocket
+  readonly #socket: SegmentSender
   readonly #events: UdpTransmitEvents
   readonly #starts = new Int32Array(MAX_RUNS)
   readonly #ends = new Int32Array(MAX_RUNS)
@@ -46,7 +49,7 @@ export class UdpTransmit implements EspTransmit {
   #closed = false
   #segmentation: boolean
 
-  constructor(socket: UdpSocket, segmentation: boolean, events: UdpTransmitEvents) {
+  constructor(socket: SegmentSender, segmentation: boolean, events: UdpTransmitEvents) {
     this.#socket = socket
     this.#segmentation = segmentation
     this.#events = events

@@ -205,6 +205,7 @@ class UdpTransport implements Transport {
   #demultiplex(port: Port, total: number): boolean {
     const segment = port.socket.segmentLength
     let espSeen = false
+    if (total === 0) this.stats.malformed++
     for (let at = 0; at < total && this.#failure === undefined; at += segment) {
       const length = Math.min(segment, total - at)
       const kind = classifyDatagram(this.#receiveBuffer, at, length)
