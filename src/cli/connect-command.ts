@@ -191,7 +191,9 @@ async function resolveOptions(
     timeoutMs: effective.flag('persist') ? Number.POSITIVE_INFINITY : (milliseconds('timeout') ?? 60_000),
     timers: {
       livenessMs: milliseconds('dpd') ?? 30_000,
-      clusterLivenessMs: milliseconds('cluster-liveness') ?? 5_000
+      clusterLivenessMs: milliseconds('cluster-liveness') ?? 5_000,
+      ...given('ikeLifetimeMs', milliseconds('ike-lifetime')),
+      ...given('childLifetimeMs', milliseconds('child-lifetime'))
     },
     timings: { ...DEFAULT_SESSION_TIMINGS, udpProbeFirstMs: probeMs },
     ladder: {

@@ -172,6 +172,18 @@ const SPECS: readonly OptionSpec[] = [
   },
   {
     group: 'session',
+    flags: '--ike-lifetime <s>',
+    description: 'rekey the IKE SA before it is this old (default: 4 h)',
+    number: { min: 10, max: 2_592_000 }
+  },
+  {
+    group: 'session',
+    flags: '--child-lifetime <s>',
+    description: 'rekey the Child SA before it is this old (default: 1 h)',
+    number: { min: 5, max: 2_592_000 }
+  },
+  {
+    group: 'session',
     flags: '--udp-timeout <s>',
     description: 'give UDP up after this long without an answer',
     number: { min: 0.1, max: 120 },

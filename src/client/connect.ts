@@ -47,6 +47,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const user = options.setuid === undefined ? undefined : await lookUpUser(options.setuid)
   const { log, stateDirectory } = handlers
   const keyTables = options.keyDirectory === undefined ? undefined : new KeyTables(options.keyDirectory)
+  const factory = new SessionFactory(options, { random: systemRandom, wallClockMs: () => Date.now() })
   let session: VpnSession | undefined
   const tunnel = await Tunnel.open(options, {
     log,
@@ -54,6 +55,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     now: () => systemClock.now(),
     stateDirectory,
     keyTables,
+    softLimits: factory.softLimits,
     onSoftLimit: (spiIn) => session?.childLimitReached(spiIn),
     onDeviceGone: (reason) => session?.stop(reason)
   })
@@ -66,7 +68,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     clock: systemClock,
     log,
     tunnel,
-    factory: new SessionFactory(options, { random: systemRandom, wallClockMs: () => Date.now() }),
+    factory,
     open: (candidate, signal, timeoutMs) => opener.open(candidate, signal, timeoutMs),
     resolve,
     streamTarget:

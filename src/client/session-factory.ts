@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { SoftLimits } from '../esp/sad.ts'
 import { DEFAULT_FRAGMENT_SIZE, DEFAULT_TIMERS } from '../ike/options.ts'
 import { IkeSession } from '../ike/session.ts'
 import type { IkeEnvironment, IkeTimers, InitiatorConfig } from '../ike/types.ts'
@@ -19,6 +20,15 @@ export class SessionFactory {
     this.#options = options
     this.#environment = environment
     this.#timers = { ...DEFAULT_TIMERS, ...options.timers }
+  }
+
+  /** A rekeying that starts here is done long before the lifetime ends. */
+  get softLimits(): SoftLimits {
+    const { childLifetimeBytes, childLifetimePackets, rekeyMargin } = this.#timers
+    return {
+      bytes: childLifetimeBytes * (1 - rekeyMargin),
+      packets: childLifetimePackets * (1 - rekeyMargin)
+    }
   }
 
   get natKeepaliveMs(): number {

@@ -10,7 +10,7 @@ import type { RandomSource } from '../crypto/types.ts'
 import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import { Pump } from '../dataplane/pump.ts'
 import { InternalError } from '../errors.ts'
-import { Sad } from '../esp/sad.ts'
+import { Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
 import { cleanup } from '../host/cleanup.ts'
 import { type CommandRunner, SystemCommandRunner } from '../host/commands.ts'
@@ -36,6 +36,8 @@ export interface TunnelEnvironment {
   readonly now: () => number
   readonly stateDirectory: string
   readonly keyTables: KeyTables | undefined
+  /** Bytes and packets after which a Child SA is rekeyed. */
+  readonly softLimits: SoftLimits
   readonly onSoftLimit: (spiIn: number) => void
   readonly onDeviceGone: (reason: string) => void
 }
@@ -93,7 +95,7 @@ export class Tunnel {
     this.#runner = runner
     this.#journal = journal
     this.#tun = tun
-    this.#sad = new Sad({ random: environment.random })
+    this.#sad = new Sad({ random: environment.random, softLimits: environment.softLimits })
     this.#pump = new Pump({
       tun,
       sad: this.#sad,
