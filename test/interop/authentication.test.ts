@@ -58,17 +58,3 @@ for (const transport of TRANSPORTS) {
     )
   })
 }
-
-describeWith(...INTEROP_NEEDS)('EAP-TLS inside TLS 1.3 (RFC 9190)', () => {
-  let site: InteropSite
-  beforeAll(async () => {
-    site = await InteropSite.open({ transport: 'udp', tlsVersionMax: '1.3' })
-  })
-  afterAll(() => site?.close())
-
-  test('connects', async () => {
-    const client = await site.connect('eap-tls', site.eapTls('cl-rsa', 'root-rsa'))
-    await expectWorkingTunnel(site, client)
-    await expectCleanEnd(site, client, 'eap-tls')
-  })
-})

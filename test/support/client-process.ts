@@ -10,7 +10,9 @@ import { fileURLToPath } from 'node:url'
 import type { ClientEvent, ConnectedEvent, ErrorEvent } from '../../src/client/events.ts'
 import type { InteropNetwork } from './interop-network.ts'
 
-export const CLI = fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
+/** The command under test; `IKESTREAM_TEST_CLI` names another one, such as that of an installed package. */
+export const CLI =
+  process.env['IKESTREAM_TEST_CLI'] ?? fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
 
 export type JsonLine = ClientEvent & { readonly schemaVersion: number; readonly time: string }
 type EventName = ClientEvent['event']
