@@ -3,6 +3,7 @@
  * @module
  */
 import { Command } from 'commander'
+import { addCleanupCommand } from './cleanup-command.ts'
 import { addConnectCommand } from './connect-command.ts'
 import { addDemoCommand } from './demo/demo-command.ts'
 import { addGatewayCommand } from './gateway-command.ts'
@@ -17,6 +18,7 @@ export function buildProgram(): Command {
     .exitOverride()
   program.commandsGroup('Client:')
   addConnectCommand(program)
+  addCleanupCommand(program)
   program.commandsGroup('Servers:')
   addGatewayCommand(program)
   addRelayCommand(program)
