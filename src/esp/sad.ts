@@ -38,8 +38,8 @@ export interface SadOptions {
   readonly softLimits?: SoftLimits | undefined
 }
 
-/** Of its 2^32 (without ESN) sequence numbers an SA may use this share before a rekeying is asked for. */
-const SEQUENCE_SHARE = 0.9
+/** With fewer sequence numbers left than this, a rekeying is asked for: a tenth of what there are without ESN. */
+const SEQUENCE_RESERVE = 0.1 * 0x1_0000_0000
 
 export class Sad {
   readonly #options: SadOptions
@@ -134,7 +134,7 @@ export class Sad {
     const used =
       (bytes > 0 && Math.max(inbound.bytes, outbound.bytes) >= bytes) ||
       (packets > 0 && Math.max(inbound.packets, outbound.packets) >= packets) ||
-      (!outbound.esn && outbound.remaining < (1 - SEQUENCE_SHARE) * 0x1_0000_0000)
+      outbound.remaining < SEQUENCE_RESERVE
     if (used) child.limitReported = true
     return used
   }

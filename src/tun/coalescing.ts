@@ -7,7 +7,7 @@
  * Checksums are verified before a segment is taken, since the kernel gets a fresh one over all of them.
  * @module
  */
-import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6, sum16 } from '../wire/checksum.ts'
+import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6 } from '../wire/checksum.ts'
 import {
   IPV4_CHECKSUM_OFFSET,
   IPV4_DONT_FRAGMENT,
@@ -43,6 +43,7 @@ import {
   VnetGsoType,
   writeLittle16
 } from './vnet-header.ts'
+import { wideSum } from './wide-sum.ts'
 
 const TCP_HEADER_LENGTH = 20
 const TCP_SEQUENCE_AT = 4
@@ -266,10 +267,10 @@ export class Coalescer {
 
   #checksumsHold(buffer: Uint8Array, offset: number, length: number): boolean {
     const tcpLength = length - this.#ipLength
-    const tcpSum = sum16(buffer, offset + this.#ipLength, tcpLength)
+    const tcpSum = wideSum(buffer, offset + this.#ipLength, tcpLength)
     if (!this.#isIpv4)
       return finishChecksum(pseudoHeaderSum6(buffer, offset, IpProtocol.TCP, tcpLength) + tcpSum) === 0
-    if (finishChecksum(sum16(buffer, offset, IPV4_HEADER_LENGTH)) !== 0) return false
+    if (finishChecksum(wideSum(buffer, offset, IPV4_HEADER_LENGTH)) !== 0) return false
     return finishChecksum(pseudoHeaderSum4(buffer, offset, IpProtocol.TCP, tcpLength) + tcpSum) === 0
   }
 
@@ -337,7 +338,7 @@ function finishSuperPacket(slot: Slot): void {
   if (slot.isIpv4) {
     write16(frame, ip + IPV4_TOTAL_LENGTH_OFFSET, slot.length)
     write16(frame, ip + IPV4_CHECKSUM_OFFSET, 0)
-    write16(frame, ip + IPV4_CHECKSUM_OFFSET, finishChecksum(sum16(frame, ip, IPV4_HEADER_LENGTH)))
+    write16(frame, ip + IPV4_CHECKSUM_OFFSET, finishChecksum(wideSum(frame, ip, IPV4_HEADER_LENGTH)))
     pseudo = pseudoHeaderSum4(frame, ip, IpProtocol.TCP, tcpLength)
   } else {
     write16(frame, ip + IPV6_PAYLOAD_LENGTH_OFFSET, slot.length - IPV6_HEADER_LENGTH)

@@ -6,7 +6,7 @@
  * its consumer is done with by then. Nothing is copied but headers, nothing is allocated.
  * @module
  */
-import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6, sum16 } from '../wire/checksum.ts'
+import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6 } from '../wire/checksum.ts'
 import {
   IPV4_CHECKSUM_OFFSET,
   IPV4_HEADER_LENGTH,
@@ -31,6 +31,7 @@ import {
   VNET_HEADER_LENGTH,
   VnetGsoType
 } from './vnet-header.ts'
+import { wideSum } from './wide-sum.ts'
 
 const TCP_MIN_HEADER_LENGTH = 20
 const TCP_SEQUENCE_AT = 4
@@ -103,7 +104,7 @@ export class Segmenter {
       const at = from + readLittle16(buffer, frameOffset + VNET_CHECKSUM_OFFSET_AT)
       if (at + 2 > length) return false
       // The field holds the sum of the pseudo-header.
-      const checksum = finishChecksum(sum16(buffer, start + from, length - from))
+      const checksum = finishChecksum(wideSum(buffer, start + from, length - from))
       writeChecksum(buffer, start + at, checksum, at - from === UDP_CHECKSUM_AT)
     }
     this.offset = start
@@ -152,7 +153,7 @@ export class Segmenter {
       const identification = read16(headers, IPV4_IDENTIFICATION_OFFSET) + this.#index
       write16(buffer, at + IPV4_IDENTIFICATION_OFFSET, identification & 0xffff)
       write16(buffer, at + IPV4_CHECKSUM_OFFSET, 0)
-      const sum = sum16(buffer, at, ipv4HeaderLength(buffer, at))
+      const sum = wideSum(buffer, at, ipv4HeaderLength(buffer, at))
       write16(buffer, at + IPV4_CHECKSUM_OFFSET, finishChecksum(sum))
     } else write16(buffer, at + IPV6_PAYLOAD_LENGTH_OFFSET, this.length - IPV6_HEADER_LENGTH)
     const transport = at + this.#transportAt
@@ -171,7 +172,7 @@ export class Segmenter {
     const pseudo = this.#isIpv4
       ? pseudoHeaderSum4(buffer, at, protocol, transportLength)
       : pseudoHeaderSum6(buffer, at, protocol, transportLength)
-    const checksum = finishChecksum(pseudo + sum16(buffer, transport, transportLength))
+    const checksum = finishChecksum(pseudo + wideSum(buffer, transport, transportLength))
     writeChecksum(buffer, checksumAt, checksum, !this.#isTcp)
   }
 }

@@ -187,6 +187,20 @@ describeWith(
     expect((await tunnel.command('stats')).left.dropped['tooBig']).toBeLessThanOrEqual(4)
   })
 
+  it('lowers the MSS so that no segment of a connection is ever too big', async () => {
+    const tunnel = await Tunnel.open(lab, { mtu: 1500 })
+    await tunnel.command('mtu 1300')
+    await tunnel.serve()
+    const bytes = 2_000_000
+    for (const host of ['10.9.0.2', '[fd09::2]'])
+      for (const kind of ['download', 'upload'] as const)
+        expect(await tunnel.transfer(kind, host, bytes)).toEqual(
+          expect.objectContaining({ bytes, matches: true })
+        )
+    const { left, right } = await tunnel.command('stats')
+    expect([left.dropped['tooBig'], right.dropped['tooBig']]).toEqual([0, 0])
+  })
+
   it('refuses packets outside the traffic selectors at once, and counts them', async () => {
     const tunnel = await Tunnel.open(lab, { localTs: ['10.9.0.1/32'], remoteTs: ['10.9.0.0/25'] })
     expect((await tunnel.ping('10.9.0.2')).exitCode).toBe(0)
