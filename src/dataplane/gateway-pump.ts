@@ -7,8 +7,8 @@ import type { TrafficSelector } from '../wire/ike-message.ts'
 import { destinationOffset } from '../wire/ip.ts'
 import type { PeerLink, PeerObserver } from './peer-link.ts'
 import { PeerTable } from './peer-table.ts'
-import type { PumpStats } from './stats.ts'
-import { type PeerRouter, sumStats, TunSide, type TunSideOptions } from './tun-side.ts'
+import { type PumpStats, sumStats } from './stats.ts'
+import { type PeerRouter, TunSide, type TunSideOptions } from './tun-side.ts'
 
 export class GatewayPump {
   readonly #side: TunSide

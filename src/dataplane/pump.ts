@@ -6,8 +6,8 @@
 import type { Sad } from '../esp/sad.ts'
 import type { Transport } from '../transport/types.ts'
 import type { PeerLink, PeerObserver } from './peer-link.ts'
-import type { PumpStats } from './stats.ts'
-import { sumStats, TunSide, type TunSideOptions } from './tun-side.ts'
+import { type PumpStats, sumStats } from './stats.ts'
+import { TunSide, type TunSideOptions } from './tun-side.ts'
 
 export interface PumpOptions extends TunSideOptions {
   readonly sad: Sad

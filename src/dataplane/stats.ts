@@ -69,3 +69,25 @@ export class PumpCounters implements PumpStats {
     tunRefused: 0
   }
 }
+
+/** The sum of what is counted in several places. */
+export function sumStats(all: readonly PumpStats[]): PumpStats {
+  const total = new PumpCounters()
+  for (const one of all) {
+    total.packetsIn += one.packetsIn
+    total.bytesIn += one.bytesIn
+    total.packetsOut += one.packetsOut
+    total.bytesOut += one.bytesOut
+    total.expectingOut += one.expectingOut
+    total.dummies += one.dummies
+    for (const key of Object.keys(total.dropped) as (keyof typeof total.dropped)[])
+      total.dropped[key] += one.dropped[key]
+    total.lastReceivedMs = latest(total.lastReceivedMs, one.lastReceivedMs)
+    total.lastSentMs = latest(total.lastSentMs, one.lastSentMs)
+  }
+  return total
+}
+
+function latest(left: number | undefined, right: number | undefined): number | undefined {
+  return left === undefined || (right !== undefined && right > left) ? right : left
+}

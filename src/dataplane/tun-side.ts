@@ -24,7 +24,7 @@ import {
   type PeerSurroundings,
   SendResult
 } from './peer-link.ts'
-import { PumpCounters, type PumpStats } from './stats.ts'
+import { PumpCounters } from './stats.ts'
 
 /** Frames per turn of the event loop: up to 1 MiB, so that the other direction gets its turn too. */
 const FRAMES_PER_TURN = 16
@@ -288,26 +288,4 @@ export class TunSide implements PeerSurroundings {
     clearVnetHeader(this.#icmp, 0)
     this.#write(this.#icmp, 0, VNET_HEADER_LENGTH + length)
   }
-}
-
-/** The sum of what is counted in several places. */
-export function sumStats(all: readonly PumpStats[]): PumpStats {
-  const total = new PumpCounters()
-  for (const one of all) {
-    total.packetsIn += one.packetsIn
-    total.bytesIn += one.bytesIn
-    total.packetsOut += one.packetsOut
-    total.bytesOut += one.bytesOut
-    total.expectingOut += one.expectingOut
-    total.dummies += one.dummies
-    for (const key of Object.keys(total.dropped) as (keyof typeof total.dropped)[])
-      total.dropped[key] += one.dropped[key]
-    total.lastReceivedMs = latest(total.lastReceivedMs, one.lastReceivedMs)
-    total.lastSentMs = latest(total.lastSentMs, one.lastSentMs)
-  }
-  return total
-}
-
-function latest(left: number | undefined, right: number | undefined): number | undefined {
-  return left === undefined || (right !== undefined && right > left) ? right : left
 }
