@@ -70,6 +70,6 @@ export async function connectStream(options: ConnectStreamOptions): Promise<Conn
   }
 }
 
-export function localEndpoint(socket: Socket): Endpoint {
+function localEndpoint(socket: Socket): Endpoint {
   return { address: plainAddress(socket.localAddress ?? UNKNOWN_ADDRESS), port: socket.localPort ?? 0 }
 }

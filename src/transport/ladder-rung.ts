@@ -12,7 +12,7 @@ import type { LadderInput, LadderTimings, Rung } from './ladder-types.ts'
  *        |        failed  parked   late (UDP only: given up, still listened to)
  *        +-- parked: its connection is gone, but it may be opened again
  */
-export type RungPhase =
+type RungPhase =
   | 'waiting'
   | 'opening'
   | 'open'

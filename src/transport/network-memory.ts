@@ -38,8 +38,8 @@ export interface NetworkMemoryOptions {
   readonly maxEntries?: number | undefined
 }
 
-export const DEFAULT_TIME_TO_LIVE_MS = 7 * 24 * 3600 * 1000
-export const DEFAULT_MAX_ENTRIES = 64
+const DEFAULT_TIME_TO_LIVE_MS = 7 * 24 * 3600 * 1000
+const DEFAULT_MAX_ENTRIES = 64
 
 const Entry = object({
   network: string(),

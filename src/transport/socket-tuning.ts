@@ -18,7 +18,7 @@ export interface StreamTuning {
   readonly keepAliveMs: number
 }
 
-export const DEFAULT_STREAM_TUNING: StreamTuning = {
+const DEFAULT_STREAM_TUNING: StreamTuning = {
   unsentBytes: 131072,
   congestionControl: ['bbr'],
   keepAliveMs: 30_000

@@ -29,7 +29,7 @@ export interface StreamTransportOptions {
   readonly head?: Uint8Array | undefined
 }
 
-export const DEFAULT_CLOSE_GRACE_MS = 1000
+const DEFAULT_CLOSE_GRACE_MS = 1000
 /**
  * Longest ESP packet that is put into a stream: what UDP-encapsulated ESP has room for over Ethernet (RFC 9329
  * section 3 recommends the same size), so that a session can move back to UDP with the inner MTU that it has.
@@ -199,7 +199,7 @@ export class StreamTransport implements Transport {
 const CLOSED_BY_PEER: TransportFailure = { code: 'closed-by-peer', message: 'The peer closed the connection' }
 
 /** Ends a stream: what was written, TLS close_notify, FIN; destroyed when the peer has not done so in `graceMs`. */
-export function closeStream(stream: Duplex, graceMs: number): Promise<void> {
+function closeStream(stream: Duplex, graceMs: number): Promise<void> {
   if (stream.closed) return Promise.resolve()
   return new Promise((resolve) => {
     const timer = setTimeout(() => stream.destroy(), graceMs)

@@ -6,9 +6,6 @@ import { type ConnectStreamOptions, connectStream } from './connect.ts'
 import { StreamTransport } from './stream.ts'
 import type { Transport } from './types.ts'
 
-/** The port of RFC 9329 section 2. */
-export const DEFAULT_TCP_PORT = 4500
-
 /**
  * Opens the connection and stays silent: nothing is sent, not even the prefix, before the first message.
  * @throws TransportError

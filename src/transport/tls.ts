@@ -25,8 +25,6 @@ import {
 import { StreamTransport, type StreamTransportOptions } from './stream.ts'
 import type { Transport } from './types.ts'
 
-export const DEFAULT_TLS_PORT = 443
-
 export interface TlsOptions extends ConnectStreamOptions {
   /** SNI, and the name that the certificate is checked for; default: `host` where that is a name. */
   readonly serverName?: string | undefined
@@ -39,7 +37,7 @@ export interface TlsOptions extends ConnectStreamOptions {
 }
 
 /** What the outer TLS turned out to be. */
-export interface TlsInfo {
+interface TlsInfo {
   /** `TLSv1.2` or `TLSv1.3`. */
   readonly protocol: string
   readonly cipher: string

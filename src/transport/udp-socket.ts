@@ -121,11 +121,6 @@ export class UdpSocket {
     return this.#ipv6 ? this.#get(SocketLevel.IPV6, Ipv6Option.MTU) : this.#get(SocketLevel.IP, IpOption.MTU)
   }
 
-  /** Size of the receive buffer as the kernel counts it (twice what was asked for, `man 7 socket`). */
-  receiveBufferBytes(): number {
-    return this.#get(SocketLevel.SOCKET, SocketOption.RCVBUF)
-  }
-
   send(address: number, length: number): number {
     const result = libc().send(this.fd, address, length, 0)
     return result < 0 ? -libc().errno() : result

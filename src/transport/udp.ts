@@ -100,7 +100,7 @@ class UdpTransport implements Transport {
     this.outerRemote = natT.remote
     const offload = options.offload ?? true
     if (offload) natT.socket.enableCoalescing()
-    natT.socket.allowFragmentation(false)
+    for (const port of this.#ports) port.socket.allowFragmentation(port !== natT)
     this.#maxEspLength = espLengthFor(natT.socket)
     this.#transmit = this.esp = new UdpTransmit(natT.socket, offload, {
       onSocketError: (errno) => this.#socketError(natT, errno),

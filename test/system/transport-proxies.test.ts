@@ -24,7 +24,7 @@ afterEach(async () => {
 
 async function listen(
   server: Server,
-  onSocket: (socket: Socket) => void,
+  onSocket: (socket: Socket) => unknown,
   event = 'connection'
 ): Promise<number> {
   const sockets = new Set<Socket>()
@@ -34,7 +34,7 @@ async function listen(
   })
   server.on(event, (socket: Socket) => {
     socket.on('error', () => undefined)
-    onSocket(socket)
+    void onSocket(socket)
   })
   server.on('tlsClientError', () => undefined)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -45,7 +45,7 @@ async function listen(
   return (server.address() as AddressInfo).port
 }
 
-const listenTcp = (onSocket: (socket: Socket) => void) => listen(createServer(), onSocket)
+const listenTcp = (onSocket: (socket: Socket) => unknown) => listen(createServer(), onSocket)
 
 /** Reads up to and with `end`; what is behind it is given back to the stream. */
 function readUntil(socket: Socket, isWhole: (bytes: Buffer) => number): Promise<Buffer> {

@@ -36,13 +36,13 @@ interface Listening {
 async function listen(
   server: Server,
   event: string,
-  onSocket?: (socket: Socket) => void
+  onSocket?: (socket: Socket) => unknown
 ): Promise<Listening> {
   const sockets: Socket[] = []
   server.on(event, (socket: Socket) => {
     socket.on('error', () => undefined)
     sockets.push(socket)
-    onSocket?.(socket)
+    void onSocket?.(socket)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   closing.push(() => {
@@ -56,14 +56,14 @@ async function listen(
   }
 }
 
-const listenTcp = (onSocket?: (socket: Socket) => void) =>
+const listenTcp = (onSocket?: (socket: Socket) => unknown) =>
   listen(createTcpServer({ allowHalfOpen: true }), 'connection', onSocket)
-const listenTls = (onSocket?: (socket: Socket) => void, options: ServerOptions = {}) =>
+const listenTls = (onSocket?: (socket: Socket) => unknown, options: ServerOptions = {}) =>
   listen(createTlsServer({ ...serverOptions, ...options }), 'secureConnection', onSocket)
 
 const kinds: [
   'tcp' | 'tls',
-  (onSocket?: (socket: Socket) => void) => Promise<Listening>,
+  (onSocket?: (socket: Socket) => unknown) => Promise<Listening>,
   (port: number) => Promise<Transport>
 ][] = [
   ['tcp', listenTcp, (port) => openTcp({ host: '127.0.0.1', port })],

@@ -15,7 +15,7 @@ import type { TransportFailure, TransportFailureCode } from '../../../src/transp
 import type { TransportKind } from '../../../src/wire/endpoint.ts'
 
 /** Each step takes so long; undefined: never; a code: fails with it after `afterMs` (or at once). */
-export type Step = number | undefined | { readonly fail: TransportFailureCode; readonly afterMs?: number }
+type Step = number | undefined | { readonly fail: TransportFailureCode; readonly afterMs?: number }
 export interface Behaviour {
   readonly open?: Step
   readonly init?: Step
@@ -28,7 +28,6 @@ export interface Behaviour {
 }
 export type Network = (transport: TransportKind, address: string) => Behaviour
 
-export const silent: Behaviour = {}
 export const good: Behaviour = { open: 0, init: 10, auth: 10, esp: 'passes' }
 export const dropped: Behaviour = { open: undefined }
 export const refused: Behaviour = { open: { fail: 'connection-refused' } }
