@@ -112,6 +112,22 @@ describe.each(kinds)('%s', (kind, listenAt, open) => {
     expect(recorder.events).toEqual(['ike 36', 'ike 44', 'closed closed-by-peer'])
   })
 
+  test('delivers what the gateway sent right before a reset, too', async () => {
+    const server = await listenAt((socket) =>
+      socket.once('data', () =>
+        socket.write(ikeFrame(ikeMessage(36)), () => rawSocketOf(socket).resetAndDestroy())
+      )
+    )
+    const { transport, recorder } = await opened(open, server.port)
+    transport.sendIke(ikeMessage(400), transport.path)
+    await waitUntil('the end', () => recorder.closed)
+    // Linux may tell a reset behind unread data as an end.
+    expect(recorder.events).toEqual([
+      'ike 36',
+      expect.stringMatching(/^closed (connection-reset|closed-by-peer)$/)
+    ])
+  })
+
   test('delivers bytes whatever the pauses between them', async () => {
     const bytes = Buffer.concat([ikeFrame(ikeMessage(36)), frame(espPacket(40)), ikeFrame(ikeMessage(44))])
     const server = await listenAt((socket) =>
