@@ -57,8 +57,6 @@ export class ProgressReport {
         reporter.line(
           `disconnected (${event.reason}) after ${duration(event.durationMs)}, ${bytes(event.bytesIn)} in, ${bytes(event.bytesOut)} out`
         )
-        return
-      case 'error':
     }
   }
 

@@ -1,9 +1,9 @@
 /**
- * What a session tells its face: the events of `connect --json`, one to one.
+ * What a session tells its face: the events of `connect --json`, one to one. (`error` is made by the command line, from
+ * what the session rejects with.)
  * Field names are part of the command-line contract.
  * @module
  */
-import type { IkestreamError } from '../errors.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 
 export type RungOutcome = 'trying' | 'answered' | 'failed' | 'skipped'
@@ -69,14 +69,6 @@ export interface DisconnectedEvent {
   readonly bytesOut: number
   readonly durationMs: number
 }
-export interface ErrorEvent {
-  readonly event: 'error'
-  readonly code: string
-  readonly message: string
-  readonly hint: string | null
-  readonly exitCode: number
-}
-
 export type ClientEvent =
   | RungEvent
   | ConnectedEvent
@@ -85,14 +77,3 @@ export type ClientEvent =
   | LivenessEvent
   | ReconnectingEvent
   | DisconnectedEvent
-  | ErrorEvent
-
-export function errorEvent(error: IkestreamError): ErrorEvent {
-  return {
-    event: 'error',
-    code: error.code,
-    message: error.message,
-    hint: error.hint ?? null,
-    exitCode: error.exitCode
-  }
-}

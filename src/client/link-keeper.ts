@@ -1,0 +1,228 @@
+/**
+ * Owns the link in use: leads its IKE to the driver and its ESP to the tunnel, adopts what replaces it, and turns what
+ * happens to it into incidents. Knows no policy: what to do about an incident is the session's business.
+ * @module
+ */
+import type { Transport, TransportFailure, TransportHandlers } from '../transport/types.ts'
+import type { BringUpResult } from './bring-up.ts'
+import { OPEN_TIMEOUT_MS } from './connector.ts'
+import type { IkeDriver, IkeEvent } from './ike-driver.ts'
+import type { IncidentQueue } from './incidents.ts'
+import type { Link } from './link.ts'
+import type { Candidate, Opened } from './openings.ts'
+import type { ConnectOptions } from './options.ts'
+import { type Move, MoveWatch, moveLink } from './path-mover.ts'
+import type { SessionEnvironment } from './session-environment.ts'
+import type { Watchdog } from './watchdog.ts'
+
+/** How long a better transport is waited for when a worse one is open already. */
+const MOVE_GRACE_MS = 300
+export const CLOSE_GRACE_MS = 1_500
+
+export class LinkKeeper {
+  readonly #options: ConnectOptions
+  readonly #environment: SessionEnvironment
+  readonly #incidents: IncidentQueue
+  readonly #watchdog: Watchdog
+  readonly #moves = new MoveWatch()
+  #current: Link | undefined
+  #previous: Link | undefined
+  #keepaliveTimer: { cancel(): void } | undefined
+  /** No Child SA is asked for again once the session ends. */
+  #ending = false
+
+  constructor(
+    options: ConnectOptions,
+    environment: SessionEnvironment,
+    incidents: IncidentQueue,
+    watchdog: Watchdog
+  ) {
+    this.#options = options
+    this.#environment = environment
+    this.#incidents = incidents
+    this.#watchdog = watchdog
+  }
+
+  get current(): Link | undefined {
+    return this.#current
+  }
+
+  /** Makes a freshly established link the one in use. The old one, if it lives, ends once the new one carries. */
+  async adopt({ link, events }: BringUpResult): Promise<void> {
+    const { tunnel } = this.#environment
+    const old = this.#current
+    link.driver.onEvent = (event) => this.#ikeEvent(link, event)
+    link.transport.setHandlers(this.#handlers(link.transport, link.driver))
+    this.#current = link
+    for (const event of events) this.#ikeEvent(link, event)
+    await tunnel.configure(link.info, link.transport)
+    this.#inUse(link.transport)
+    if (old !== undefined) this.#retire(old)
+  }
+
+  /**
+   * Tries to lead the IKE SA over to one of the candidates.
+   * @param open how to get at a candidate's transport; by default it is opened
+   */
+  move(
+    link: Link,
+    candidates: readonly Candidate[],
+    signal: AbortSignal,
+    open?: (candidate: Candidate) => Promise<Opened>
+  ): Promise<Move | undefined> {
+    const { clock, log, open: openAny } = this.#environment
+    return moveLink(
+      link,
+      candidates,
+      this.#moves,
+      {
+        clock,
+        log,
+        open: open ?? ((candidate, abort) => openAny(candidate, abort, OPEN_TIMEOUT_MS)),
+        handlers: (transport, driver) => this.#handlers(transport, driver),
+        answerMs: this.#options.timings.moveAnswerMs,
+        graceMs: MOVE_GRACE_MS
+      },
+      signal
+    )
+  }
+
+  /** The peer has answered on the new path: traffic follows, the old transport goes a little later. */
+  moved(link: Link, { transport, candidate }: Move): void {
+    const old = link.transport
+    link.transport = transport
+    link.candidate = candidate
+    link.fresh = false
+    this.#inUse(transport)
+    if (old === transport) return
+    this.#environment.clock.setTimer(this.#options.timings.lingerMs, () => void old.close(CLOSE_GRACE_MS))
+  }
+
+  /** Gives up a move that is being waited for. */
+  abandonMove(): void {
+    this.#moves.abandon()
+  }
+
+  /** DELETE and its answer within a bound (RFC 7296 section 1.4.1), then TLS close_notify and FIN. */
+  async end(): Promise<void> {
+    this.#ending = true
+    this.#keepaliveTimer?.cancel()
+    const link = this.#current
+    if (link !== undefined && !link.driver.disposed) await this.#deleteSa(link)
+    this.#current = undefined
+    await link?.transport.close(CLOSE_GRACE_MS)
+    await this.#previous?.transport.close(0)
+    this.#previous?.driver.dispose()
+  }
+
+  #inUse(transport: Transport): void {
+    this.#environment.tunnel.use(transport)
+    this.#watchdog.pathChanged()
+    this.#watchdog.start()
+    this.#keepalive()
+    this.#environment.tunnel.sendProbe()
+  }
+
+  #retire(old: Link): void {
+    this.#previous = old
+    const { driver, transport } = old
+    driver.input((session, now) => session.close(now))
+    this.#environment.clock.setTimer(this.#options.timings.lingerMs, () => {
+      driver.dispose()
+      if (transport !== this.#current?.transport) void transport.close(CLOSE_GRACE_MS)
+      if (this.#previous === old) this.#previous = undefined
+    })
+  }
+
+  #handlers(transport: Transport, driver: IkeDriver): TransportHandlers {
+    return this.#environment.tunnel.handlers(
+      (message, path) => driver.receive(message, path),
+      (failure) => this.#transportClosed(transport, driver, failure)
+    )
+  }
+
+  #transportClosed(transport: Transport, driver: IkeDriver, failure: TransportFailure): void {
+    for (const path of [transport.path, transport.path.natT]) {
+      if (path === undefined) continue
+      this.#moves.transportClosed(path.id)
+      driver.input((session, now) => session.pathLost(now, path))
+    }
+    driver.detach(transport)
+    if (transport !== this.#current?.transport || this.#ending) return
+    this.#environment.tunnel.use(undefined)
+    this.#watchdog.pathLost()
+    this.#incidents.push({ kind: 'transport-closed', transport, failure })
+  }
+
+  #ikeEvent(link: Link, event: IkeEvent): void {
+    const { tunnel, onEvent } = this.#environment
+    this.#moves.offer(event)
+    switch (event.type) {
+      case 'child-up':
+        tunnel.install(event.child)
+        return
+      case 'child-outbound':
+        // A replaced link's rekeying must not take the traffic back.
+        if (link === this.#current || this.#current === undefined) tunnel.activate(event.spiIn)
+        return
+      case 'child-down':
+        tunnel.remove(event.spiIn)
+        this.#recreateChild(link)
+        return
+      case 'replay-counter-sync':
+        tunnel.addToSequences(event.delta)
+        return
+      case 'rekeyed':
+        onEvent({ event: 'rekeyed', what: event.what, spi: event.spi })
+        return
+      case 'liveness': {
+        if (event.outcome === 'alive' && link === this.#current) this.#watchdog.judge.livenessAnswered()
+        const rttMs = event.rttMs === undefined ? null : Math.round(event.rttMs * 100) / 100
+        onEvent({ event: 'liveness', outcome: event.outcome, rttMs })
+        return
+      }
+      case 'keys':
+        tunnel.logKeys(event.keys)
+        return
+      case 'closed':
+        if (link !== this.#current || this.#ending) return
+        this.#incidents.push({ kind: 'ike-closed', link, reason: event.reason, error: event.error })
+        return
+      default:
+    }
+  }
+
+  /** The gateway took the last Child SA away but kept the IKE SA: ask for a new one. */
+  #recreateChild(link: Link): void {
+    const { tunnel, factory } = this.#environment
+    if (link !== this.#current || this.#ending || tunnel.hasChildren) return
+    if (link.driver.session.state !== 'ESTABLISHED') return
+    const { localTs, remoteTs } = factory.selectors(tunnel.virtualAddresses)
+    link.driver.input((session, now) => session.createChild(now, localTs, remoteTs))
+  }
+
+  #keepalive(): void {
+    this.#keepaliveTimer?.cancel()
+    const { factory, clock } = this.#environment
+    if (factory.natKeepaliveMs <= 0) return
+    this.#keepaliveTimer = clock.setTimer(factory.natKeepaliveMs, () => {
+      this.#current?.transport.sendNatKeepalive()
+      this.#keepalive()
+    })
+  }
+
+  #deleteSa(link: Link): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        timer.cancel()
+        link.driver.dispose()
+        resolve()
+      }
+      const timer = this.#environment.clock.setTimer(CLOSE_GRACE_MS, finish)
+      link.driver.onEvent = (event) => {
+        if (event.type === 'closed') finish()
+      }
+      link.driver.input((session, now) => session.close(now))
+    })
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * What a session needs of the world; everything that touches it is handed in, so that a session can run on a virtual clock.
+ * @module
+ */
+import type { Logger } from '../log.ts'
+import type { TransportKind } from '../wire/endpoint.ts'
+import type { ClientEvent } from './events.ts'
+import type { Clock } from './ike-driver.ts'
+import type { Candidate, Opened } from './openings.ts'
+import type { SessionFactory } from './session-factory.ts'
+import type { Tunnel } from './tunnel.ts'
+
+export interface SessionEnvironment {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly factory: SessionFactory
+  readonly tunnel: Tunnel
+  /** Never rejects. */
+  readonly open: (candidate: Candidate, signal: AbortSignal, timeoutMs: number) => Promise<Opened>
+  /** Addresses of the gateway, best first; resolved anew for each attempt. */
+  readonly resolve: (signal: AbortSignal) => Promise<readonly string[]>
+  /** Names behind proxies are not resolved here; see `LadderInput`. */
+  readonly streamTarget: { readonly via: string | null; readonly addresses: readonly string[] | undefined }
+  /** What worked last on this network, if anything is remembered of it. */
+  readonly recall: () => Promise<{ transport: TransportKind; address?: string | undefined } | undefined>
+  readonly remember: (transport: TransportKind, address: string) => Promise<void>
+  readonly onEvent: (event: ClientEvent) => void
+}
