@@ -87,6 +87,13 @@ describe('replay window', () => {
     expect([0xffff_ffff, 0, 1].map((low) => receive(plain, low))).toEqual([true, false, false])
   })
 
+  it('counts the left edge of a window that reaches into the subspace before as part of it', () => {
+    const window = new ReplayWindow(64, true)
+    window.advanceTo(0x1_0000_000an)
+    const edge = 0x1_0000_0000 + 10 - 63
+    expect([window.inferHigh(edge - 1), window.inferHigh(edge)]).toEqual([1, 0])
+  })
+
   it('takes nothing behind the last number of all', () => {
     const window = new ReplayWindow(64, true)
     window.advanceTo(0xffff_ffff_ffff_fffen)
