@@ -3,70 +3,93 @@
  * (RFC 7296 sections 2.15, 2.16, 2.19). Answers the engine's questions; no I/O.
  * @module
  */
-
+import { X509Certificate } from 'node:crypto'
 import type { TrustStore } from '../crypto/certificate.ts'
-import type { LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
+import { certificateCarries } from '../crypto/certificate-identity.ts'
+import { signingKeyFrom } from '../crypto/signature.ts'
+import { toPem } from '../crypto/trust-store.ts'
+import type { EapTlsCredentials, LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
 import type { AssignedConfig, Identity, ResponderAuthentication, ResponderPolicy } from '../ike/types.ts'
-import type { Secret } from '../secret.ts'
+import { Secret } from '../secret.ts'
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
+import { formatCidr, networkOf } from '../wire/cidr.ts'
 import { ConfigAttribute, EapType } from '../wire/ike-constants.ts'
 import type { ConfigAttributeValue, TrafficSelector } from '../wire/ike-message.ts'
+import { selectEverything, selectorFromCidr } from '../wire/traffic-selectors.ts'
 import type { AddressPool } from './address-pool.ts'
+import type { GatewayCertificate, GatewayOptions } from './options.ts'
 
 export interface GatewayCredentials {
   readonly identity: Identity
-  /** Chain and key of the gateway. */
-  readonly certificate: Extract<LocalAuth, { method: 'certificate' }> | undefined
+  readonly certificate: Extract<LocalAuth, { method: 'certificate' }>
   readonly psk: Secret | undefined
   readonly users: ReadonlyMap<string, Secret>
   /** Trust for clients with certificates. */
   readonly clientTrust: TrustStore | undefined
   /** For EAP-TLS; the same certificate in PEM, with the client CAs. */
-  readonly eapTls: EapTlsServer | undefined
+  readonly eapTls: EapTlsCredentials | undefined
 }
-type EapTlsServer = NonNullable<Extract<RemoteAuth, { method: 'eap' }>['server']['tls']>
+
+export interface GatewayNetwork {
+  readonly dns: readonly string[]
+  /** What clients may reach. */
+  readonly localTs: readonly TrafficSelector[]
+  /** The same as CIDR, told to clients; none for everything. */
+  readonly subnets: readonly string[]
+}
+
+/** The policy that a gateway's options describe. @throws DataError for a key that cannot sign */
+export function gatewayPolicy(options: GatewayOptions, pool: AddressPool): GatewayPolicy {
+  const { identity, certificate, psk, users, clientTrust, dns, localTs } = options
+  return new GatewayPolicy(
+    {
+      identity,
+      certificate: {
+        method: 'certificate',
+        chain: certificate.chain,
+        key: signingKeyFrom(certificate.key)
+      },
+      psk,
+      users,
+      clientTrust,
+      eapTls: clientTrust === undefined ? undefined : eapTlsServer(certificate, clientTrust)
+    },
+    pool,
+    {
+      dns,
+      localTs:
+        localTs.length > 0 ? localTs.map(selectorFromCidr) : [selectEverything(4), selectEverything(6)],
+      subnets: localTs.map((cidr) => formatCidr(networkOf(cidr)))
+    }
+  )
+}
 
 export class GatewayPolicy implements ResponderPolicy {
   readonly localTs: readonly TrafficSelector[]
   readonly #credentials: GatewayCredentials
   readonly #pool: AddressPool
-  readonly #dns: readonly string[]
-  readonly #subnets: readonly string[]
+  readonly #network: GatewayNetwork
 
-  constructor(
-    credentials: GatewayCredentials,
-    pool: AddressPool,
-    network: {
-      readonly dns: readonly string[]
-      readonly localTs: readonly TrafficSelector[]
-      readonly subnets: readonly string[]
-    }
-  ) {
+  constructor(credentials: GatewayCredentials, pool: AddressPool, network: GatewayNetwork) {
     this.#credentials = credentials
     this.#pool = pool
-    this.#dns = network.dns
-    this.#subnets = network.subnets
+    this.#network = network
     this.localTs = network.localTs
   }
 
   authenticationFor(
     _initiator: Identity,
-    _wantedResponder: Identity | undefined,
+    wantedResponder: Identity | undefined,
     kind: 'psk' | 'certificate' | 'eap'
   ): ResponderAuthentication | undefined {
-    const { identity, certificate, psk, clientTrust } = this.#credentials
+    const { identity, certificate, psk } = this.#credentials
     const remoteAuth = this.#remoteAuth(kind)
     if (remoteAuth === undefined) return undefined
     if (kind === 'psk') {
-      return psk === undefined
-        ? undefined
-        : { localIdentity: identity, localAuth: { method: 'psk', secret: psk }, remoteAuth }
+      if (psk === undefined) return undefined
+      return { localIdentity: identity, localAuth: { method: 'psk', secret: psk }, remoteAuth }
     }
-    // A gateway with only a shared key still serves EAP users that know it (the usual FortiGate wizard's shape).
-    const localAuth =
-      certificate ?? (psk === undefined ? undefined : ({ method: 'psk', secret: psk } as const))
-    if (localAuth === undefined || (kind === 'certificate' && clientTrust === undefined)) return undefined
-    return { localIdentity: identity, localAuth, remoteAuth }
+    return { localIdentity: this.#identityFor(wantedResponder), localAuth: certificate, remoteAuth }
   }
 
   assign(peer: string, request: readonly ConfigAttributeValue[]): AssignedConfig | undefined {
@@ -90,9 +113,9 @@ export class GatewayPolicy implements ResponderPolicy {
     const hasFamily = (address: string): boolean => families.includes(address.includes(':') ? 6 : 4)
     return {
       addresses,
-      dns: this.#dns.filter(hasFamily),
+      dns: this.#network.dns.filter(hasFamily),
       dnsDomains: [],
-      subnets: this.#subnets.filter(hasFamily)
+      subnets: this.#network.subnets.filter(hasFamily)
     }
   }
 
@@ -101,6 +124,14 @@ export class GatewayPolicy implements ResponderPolicy {
       const bytes = addressToBytes(address)
       if (bytes !== undefined) this.#pool.release(peer, bytes)
     }
+  }
+
+  /** The name that the initiator asks for, if the certificate proves it (RFC 7296 section 3.5); else our own. */
+  #identityFor(wanted: Identity | undefined): Identity {
+    const { identity, certificate } = this.#credentials
+    const [leaf] = certificate.chain
+    if (wanted === undefined || leaf === undefined) return identity
+    return certificateCarries(new X509Certificate(leaf), wanted) ? wanted : identity
   }
 
   #remoteAuth(kind: 'psk' | 'certificate' | 'eap'): RemoteAuth | undefined {
@@ -122,6 +153,14 @@ export class GatewayPolicy implements ResponderPolicy {
         }
       }
     }
+  }
+}
+
+function eapTlsServer(certificate: GatewayCertificate, clientTrust: TrustStore): EapTlsCredentials {
+  return {
+    certificateChain: certificate.chain.map((der) => toPem('CERTIFICATE', der)).join(''),
+    privateKey: new Secret(certificate.key.export({ format: 'pem', type: 'pkcs8' }).toString()),
+    trustAnchors: clientTrust.anchors.map((der) => toPem('CERTIFICATE', der))
   }
 }
 

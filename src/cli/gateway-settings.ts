@@ -1,0 +1,365 @@
+/**
+ * The options of `ikestream gateway`: on the command line, in `--config <file.toml>` under the same names, and what
+ * they mean once files are read.
+ * @module
+ */
+import { X509Certificate } from 'node:crypto'
+import { dirname, join, resolve } from 'node:path'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parse, TomlError } from 'smol-toml'
+import { loadTrustStore, subjectDn } from '../crypto/certificate.ts'
+import { DEFAULT_IKE_PROPOSALS, DEFAULT_RESPONDER_ESP_PROPOSALS, parseProposals } from '../crypto/proposal.ts'
+import { ConfigurationError, DataError, UsageError } from '../errors.ts'
+import { developmentPki, ownNames } from '../gateway/development-pki.ts'
+import {
+  DEFAULT_GATEWAY_PORTS,
+  DEFAULT_MAX_HALF_OPEN,
+  DEFAULT_POOLS,
+  type GatewayOptions
+} from '../gateway/options.ts'
+import { readUsersFile } from '../gateway/users-file.ts'
+import { hasIpv6 } from '../host/netlab.ts'
+import { obtainSecret, parsePresharedKey } from '../host/secrets-input.ts'
+import { formatIdentity, identityFromText } from '../ike/auth/identity.ts'
+import type { Identity } from '../ike/types.ts'
+import type { Logger } from '../log.ts'
+import { addressFromBytes, addressToBytes } from '../wire/address.ts'
+import { type Cidr, parseCidr } from '../wire/cidr.ts'
+import { IdType } from '../wire/ike-constants.ts'
+import { loadCertificateAndKey } from './credentials.ts'
+import { readInput } from './files.ts'
+import { nearest } from './nearest.ts'
+
+interface Setting {
+  readonly flags: string
+  readonly description: string
+  readonly repeatable?: boolean
+  readonly number?: { readonly min: number; readonly max: number }
+  readonly choices?: readonly string[]
+  readonly default?: string | number
+  /** In a configuration file it is relative to that. */
+  readonly isFile?: boolean
+}
+
+const PORT = { min: 1, max: 65_535 } as const
+const SECONDS = { min: 1, max: 31_536_000 } as const
+
+const SETTINGS: readonly Setting[] = [
+  { flags: '--listen <addr>', description: 'listen on this address (default: all)', repeatable: true },
+  { flags: '--identity <id>', description: "own identity (default: the certificate's or the host's name)" },
+  { flags: '--certificate <file>', description: 'own certificate and chain (default: made)', isFile: true },
+  { flags: '--sslkey <file>', description: 'private key, if it is not in --certificate', isFile: true },
+  { flags: '--key-password-file <file>', description: 'password of the key or PKCS#12 file', isFile: true },
+  { flags: '--psk-file <file>', description: 'let clients in that know this pre-shared key', isFile: true },
+  { flags: '--users-file <file>', description: 'users, one name:password a line, 0600', isFile: true },
+  {
+    flags: '--client-cafile <file>',
+    description: 'let clients in with certificates of this CA',
+    repeatable: true,
+    isFile: true
+  },
+  {
+    flags: '--pool <cidr>',
+    description: `virtual addresses for clients (default: ${DEFAULT_POOLS.join(', ')})`,
+    repeatable: true
+  },
+  { flags: '--dns <addr>', description: 'name server for clients', repeatable: true },
+  {
+    flags: '--local-ts <cidr>',
+    description: 'what clients may reach (default: everything)',
+    repeatable: true
+  },
+  { flags: '--interface <name>', description: 'name of the TUN device (default: first free ike%d)' },
+  { flags: '--no-udp', description: 'do not listen on UDP' },
+  { flags: '--no-tcp', description: 'do not listen on TCP' },
+  { flags: '--no-tls', description: 'do not listen on TLS' },
+  {
+    flags: '--udp-port <n>',
+    description: 'UDP port of IKE',
+    number: PORT,
+    default: DEFAULT_GATEWAY_PORTS.ike
+  },
+  {
+    flags: '--nat-t-port <n>',
+    description: 'UDP port of NAT traversal',
+    number: PORT,
+    default: DEFAULT_GATEWAY_PORTS.natT
+  },
+  {
+    flags: '--tcp-port <n>',
+    description: 'TCP port of RFC 9329',
+    number: PORT,
+    default: DEFAULT_GATEWAY_PORTS.tcp
+  },
+  { flags: '--tls-port <n>', description: 'TLS port', number: PORT, default: DEFAULT_GATEWAY_PORTS.tls },
+  {
+    flags: '--max-half-open <n>',
+    description: 'IKE SAs that are not authenticated yet',
+    number: { min: 1, max: 1_000_000 },
+    default: DEFAULT_MAX_HALF_OPEN
+  },
+  {
+    flags: '--cookies <when>',
+    description: 'ask initiators for a cookie first',
+    choices: ['auto', 'always', 'never'],
+    default: 'auto'
+  },
+  { flags: '--ike-proposal <p>', description: "IKE suite in strongSwan's keywords", repeatable: true },
+  { flags: '--esp-proposal <p>', description: "ESP suite in strongSwan's keywords", repeatable: true },
+  { flags: '--ike-lifetime <s>', description: 'rekey the IKE SA within this time', number: SECONDS },
+  { flags: '--child-lifetime <s>', description: 'rekey Child SAs within this time', number: SECONDS }
+]
+
+/** The options as commander leaves them, completed from the configuration file. */
+export interface GatewayFlags {
+  readonly listen?: readonly string[]
+  readonly identity?: string
+  readonly certificate?: string
+  readonly sslkey?: string
+  readonly keyPasswordFile?: string
+  readonly pskFile?: string
+  readonly usersFile?: string
+  readonly clientCafile?: readonly string[]
+  readonly pool?: readonly string[]
+  readonly dns?: readonly string[]
+  readonly localTs?: readonly string[]
+  readonly interface?: string
+  readonly udp: boolean
+  readonly tcp: boolean
+  readonly tls: boolean
+  readonly udpPort: number
+  readonly natTPort: number
+  readonly tcpPort: number
+  readonly tlsPort: number
+  readonly maxHalfOpen: number
+  readonly cookies: 'auto' | 'always' | 'never'
+  readonly ikeProposal?: readonly string[]
+  readonly espProposal?: readonly string[]
+  readonly ikeLifetime?: number
+  readonly childLifetime?: number
+}
+
+export function addGatewayOptions(command: Command): Command {
+  for (const setting of SETTINGS) command.addOption(buildOption(setting))
+  return command.option('--config <file>', 'options of the same names in a TOML file')
+}
+
+function buildOption(setting: Setting): Option {
+  const option = new Option(setting.flags, setting.description)
+  if (setting.choices !== undefined) option.choices([...setting.choices])
+  const { number } = setting
+  if (number !== undefined) option.argParser((text) => parseNumber(text, number))
+  if (setting.repeatable === true)
+    option.argParser((value: string, previous: unknown) =>
+      Array.isArray(previous) ? [...(previous as string[]), value] : [value]
+    )
+  if (setting.default !== undefined) option.default(setting.default)
+  return option
+}
+
+function parseNumber(text: string, { min, max }: { readonly min: number; readonly max: number }): number {
+  const value = Number(text)
+  if (text.trim() === '' || !Number.isInteger(value) || value < min || value > max)
+    throw new InvalidArgumentError(`A whole number from ${min} to ${max} is needed.`)
+  return value
+}
+
+// ---- the configuration file
+
+/**
+ * Sets every option that the file has and the command line has not.
+ * @throws DataError for what is not TOML, ConfigurationError for keys and values that mean nothing
+ */
+export function applyConfigFile(command: Command, text: string, path: string): void {
+  for (const [key, value] of Object.entries(parseToml(text, path))) {
+    const setting = SETTINGS.find((one) => nameOf(one) === key)
+    if (setting === undefined) throw unknownKey(key, path)
+    const checked = checkedValue(setting, value, path)
+    const attribute = buildOption(setting).attributeName()
+    if (checked === undefined || command.getOptionValueSource(attribute) === 'cli') continue
+    command.setOptionValueWithSource(attribute, checked, 'config')
+  }
+}
+
+function parseToml(text: string, path: string): Record<string, unknown> {
+  try {
+    return parse(text)
+  } catch (cause) {
+    const where = cause instanceof TomlError ? ` at line ${cause.line}` : ''
+    throw new DataError('config-syntax', `The file ${path} is not valid TOML${where}.`, {
+      hint: 'Strings need quotes, lists need brackets.',
+      cause
+    })
+  }
+}
+
+function nameOf({ flags }: Setting): string {
+  return /--([a-z0-9-]+)/.exec(flags)?.[1] ?? flags
+}
+
+function unknownKey(key: string, path: string): ConfigurationError {
+  const known = SETTINGS.map(nameOf)
+  const near = nearest(key, known)
+  return new ConfigurationError('config-unknown-key', `${key} in ${path} is not a known setting.`, {
+    hint: near === undefined ? `Known: ${known.join(', ')}.` : `Did you mean ${near}?`
+  })
+}
+
+/** @returns undefined: as if it were not there */
+function checkedValue(setting: Setting, value: unknown, path: string): unknown {
+  const name = nameOf(setting)
+  const bad = (wanted: string): ConfigurationError =>
+    new ConfigurationError('config-bad-value', `${name} in ${path} must be ${wanted}.`)
+  if (!setting.flags.includes('<')) {
+    if (typeof value !== 'boolean') throw bad('true or false')
+    // `no-udp = true` is --no-udp, whose attribute is udp.
+    return value ? false : undefined
+  }
+  const { number, choices } = setting
+  if (number !== undefined) {
+    const fits =
+      typeof value === 'number' && Number.isInteger(value) && value >= number.min && value <= number.max
+    if (!fits) throw bad(`a whole number from ${number.min} to ${number.max}`)
+    return value
+  }
+  const list = typeof value === 'string' ? [value] : value
+  if (!Array.isArray(list) || !list.every((item) => typeof item === 'string')) throw bad('text')
+  if (choices !== undefined && !list.every((item) => choices.includes(item))) throw bad(choices.join(' or '))
+  if (setting.repeatable !== true && list.length !== 1) throw bad('one text')
+  const absolute = setting.isFile === true ? list.map((item: string) => resolve(dirname(path), item)) : list
+  return setting.repeatable === true ? absolute : absolute[0]
+}
+
+// ---- what the options mean
+
+/**
+ * Reads the files and makes the development certificate if there is no other.
+ * @throws UsageError, ConfigurationError, InputError, DataError, SystemError
+ */
+export async function resolveGatewayOptions(
+  flags: GatewayFlags,
+  stateDirectory: string,
+  log: Logger
+): Promise<GatewayOptions> {
+  const listen = (flags.listen ?? []).map((text) => addressOf(text, '--listen'))
+  const psk = await presharedKey(flags.pskFile, log)
+  const own = await ownCertificate(flags, listen, stateDirectory, log)
+  return {
+    ...own,
+    listen,
+    ports: { ike: flags.udpPort, natT: flags.natTPort, tcp: flags.tcpPort, tls: flags.tlsPort },
+    udp: flags.udp,
+    tcp: flags.tcp,
+    tls: flags.tls,
+    psk,
+    users: flags.usersFile === undefined ? new Map() : await readUsersFile(flags.usersFile),
+    clientTrust: clientTrust(flags.clientCafile ?? []),
+    pools: pools(flags.pool),
+    dns: (flags.dns ?? []).map((text) => addressOf(text, '--dns')),
+    localTs: (flags.localTs ?? []).map((text) => cidrOf(text, '--local-ts')),
+    interfaceName: flags.interface,
+    ikeProposals:
+      flags.ikeProposal === undefined ? DEFAULT_IKE_PROPOSALS : parseProposals(flags.ikeProposal, 'ike'),
+    espProposals:
+      flags.espProposal === undefined
+        ? DEFAULT_RESPONDER_ESP_PROPOSALS
+        : parseProposals(flags.espProposal, 'esp'),
+    timers: {
+      ...(flags.ikeLifetime !== undefined && { ikeLifetimeMs: flags.ikeLifetime * 1000 }),
+      ...(flags.childLifetime !== undefined && { childLifetimeMs: flags.childLifetime * 1000 })
+    },
+    cookies: flags.cookies,
+    maxHalfOpen: flags.maxHalfOpen,
+    limits: {}
+  }
+}
+
+async function presharedKey(path: string | undefined, log: Logger): Promise<GatewayOptions['psk']> {
+  if (path === undefined) return undefined
+  const request = { what: 'The pre-shared key', file: path, option: '--psk-file' }
+  return parsePresharedKey(await obtainSecret(request, log))
+}
+
+async function ownCertificate(
+  flags: GatewayFlags,
+  listen: readonly string[],
+  stateDirectory: string,
+  log: Logger
+): Promise<Pick<GatewayOptions, 'identity' | 'certificate' | 'cafile'>> {
+  if (flags.certificate !== undefined) {
+    const password =
+      flags.keyPasswordFile === undefined
+        ? undefined
+        : await obtainSecret(
+            { what: 'The password of the key', file: flags.keyPasswordFile, option: '--key-password-file' },
+            log
+          )
+    const missing = (): never => {
+      throw new UsageError('secret-needed', 'The private key is encrypted.', {
+        hint: 'Give the file with its password with --key-password-file.'
+      })
+    }
+    const certificate = await loadCertificateAndKey(flags.certificate, flags.sslkey, password, async () =>
+      missing()
+    )
+    return {
+      identity: certificateIdentity(flags.identity, certificate.chain),
+      certificate,
+      cafile: undefined
+    }
+  }
+  if (flags.sslkey !== undefined)
+    throw new UsageError('key-without-certificate', '--sslkey is of no use without --certificate.')
+  const { host, addresses } = ownNames()
+  const identity = identityFromText(flags.identity ?? host)
+  const names = [...certifiableName(identity), ...(listen.length === 0 ? addresses : listen)]
+  const [first = host, ...others] = [...new Set(names)]
+  const directory = join(stateDirectory, 'gateway')
+  return { identity, ...(await developmentPki(directory, [first, ...others], Date.now(), log)) }
+}
+
+/** Key IDs and distinguished names are no alternative names: the certificate then stands for the addresses alone. */
+function certifiableName(identity: Identity): string[] {
+  const { idType } = identity
+  const types: readonly number[] = [IdType.FQDN, IdType.RFC822_ADDR, IdType.IPV4_ADDR, IdType.IPV6_ADDR]
+  return types.includes(idType) ? [formatIdentity(identity)] : []
+}
+
+/** As asked, else the certificate's first DNS name, else its subject. */
+function certificateIdentity(wanted: string | undefined, chain: readonly Uint8Array[]): Identity {
+  if (wanted !== undefined) return identityFromText(wanted)
+  const [leaf] = chain
+  if (leaf === undefined) throw new DataError('certificate-unreadable', 'The file holds no certificate.')
+  const name = /(?:^|, )DNS:([^,"]+)/.exec(new X509Certificate(leaf).subjectAltName ?? '')?.[1]
+  return name === undefined ? { idType: IdType.DER_ASN1_DN, data: subjectDn(leaf) } : identityFromText(name)
+}
+
+function clientTrust(paths: readonly string[]): GatewayOptions['clientTrust'] {
+  if (paths.length === 0) return undefined
+  const cafiles = paths.map((path) => readInput(path, 'The CA file'))
+  return loadTrustStore({ cafiles, useSystem: false })
+}
+
+/** Without `--pool` the default ones, as far as this machine has their families. */
+function pools(given: readonly string[] | undefined): Cidr[] {
+  const texts = given ?? DEFAULT_POOLS.filter((text) => !text.includes(':') || hasIpv6())
+  return texts.map((text) => cidrOf(text, '--pool'))
+}
+
+function cidrOf(text: string, option: string): Cidr {
+  const cidr = parseCidr(text)
+  if (cidr === undefined)
+    throw new UsageError('bad-network', `${option} ${text} is not a network.`, {
+      hint: 'Examples: 10.99.0.0/24, fd00:99::/64.'
+    })
+  return cidr
+}
+
+function addressOf(text: string, option: string): string {
+  const bytes = addressToBytes(text.replace(/^\[(.*)\]$/, '$1'))
+  if (bytes === undefined)
+    throw new UsageError('bad-address', `${option} ${text} is not an IP address.`, {
+      hint: 'Names are not taken here: give the address itself.'
+    })
+  return addressFromBytes(bytes)
+}

@@ -1,0 +1,262 @@
+/**
+ * The gateway's authenticated clients: what the engine says about them becomes SAs, ranges and paths, and ESP finds the
+ * client that it belongs to.
+ *
+ * Invariants: a client exists from `established` to `closed` of its session; outbound ESP goes where the last fresh
+ * authentic message came from (RFC 9329 section 6.1), with IKE having the last word.
+ * @module
+ */
+import type { RandomSource } from '../crypto/types.ts'
+import type { GatewayPump } from '../dataplane/gateway-pump.ts'
+import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
+import type { ChildSaParameters } from '../esp/types.ts'
+import type { IkeSession } from '../ike/session.ts'
+import type { IkeTimers } from '../ike/types.ts'
+import type { Logger } from '../log.ts'
+import { formatEndpoint } from '../transport/failure.ts'
+import type { Path } from '../wire/endpoint.ts'
+import { read32 } from '../wire/ip.ts'
+import type { Carrier, Carriers } from './carriers.ts'
+import type { GatewayEvent } from './events.ts'
+import { espMoves, Peer } from './peer.ts'
+import type { ResponderDriver, SessionEvent } from './responder-driver.ts'
+import { SpiTable } from './spi-table.ts'
+
+/** SPI and sequence number. */
+const MIN_ESP_LENGTH = 8
+/** Unauthenticated hints lead to at most one liveness check in this time (RFC 7296 section 2.21.4). */
+const TROUBLE_INTERVAL_MS = 10_000
+
+export interface ClientsSurroundings {
+  readonly pump: GatewayPump
+  readonly carriers: Carriers
+  readonly driver: ResponderDriver
+  readonly random: RandomSource
+  readonly timers: IkeTimers
+  readonly log: Logger
+  now(): number
+  onEvent(event: GatewayEvent): void
+}
+
+export class Clients {
+  readonly #around: ClientsSurroundings
+  readonly #peers = new Map<IkeSession, Peer>()
+  readonly #bySpi = new SpiTable<Peer>()
+  readonly #softLimits: SoftLimits
+  /** Peers that got ESP in this batch. */
+  readonly #received: Peer[] = []
+  #lastNumber = 0
+  /** ESP of nobody that we know. */
+  unknownSpi = 0
+  /** Called when the last client has gone. */
+  onEmpty: () => void = () => undefined
+
+  constructor(around: ClientsSurroundings) {
+    this.#around = around
+    const { childLifetimeBytes, childLifetimePackets, rekeyMargin } = around.timers
+    this.#softLimits = {
+      bytes: childLifetimeBytes * (1 - rekeyMargin),
+      packets: childLifetimePackets * (1 - rekeyMargin)
+    }
+  }
+
+  get size(): number {
+    return this.#peers.size
+  }
+
+  // ---- what the engine says
+
+  onSessionEvent(session: IkeSession, event: SessionEvent): void {
+    if (event.type === 'established') {
+      this.#add(session, event)
+      return
+    }
+    const peer = this.#peers.get(session)
+    if (peer === undefined) return
+    switch (event.type) {
+      case 'child-up':
+        this.#install(peer, event.child)
+        return
+      case 'child-outbound':
+        peer.sad.activateOutbound(event.spiIn)
+        // Packets may wait for it.
+        peer.link.handleWritable()
+        return
+      case 'child-down':
+        this.#uninstall(peer, event.spiIn)
+        return
+      case 'path-changed':
+        this.#move(peer, event.path, 'ike')
+        return
+      case 'replay-counter-sync':
+        peer.sad.addToSequences(event.delta)
+        return
+      case 'closed':
+        this.#remove(peer, event)
+        return
+      default:
+    }
+  }
+
+  #add(session: IkeSession, event: Extract<SessionEvent, { type: 'established' }>): void {
+    const { pump, carriers, random, onEvent, log } = this.#around
+    const sad = new Sad({ random, softLimits: this.#softLimits })
+    const link = pump.addPeer(sad, { onSoftLimit: (child) => this.#onSoftLimit(session, child) })
+    const peer = new Peer(++this.#lastNumber, session, event, { sad, link })
+    this.#peers.set(session, peer)
+    carriers.attach(peer, event.path)
+    const { ikeSuite, espSuite } = event.info
+    log.log('info', 'a client is up', { identity: peer.identity, ikeSuite, espSuite })
+    onEvent({
+      event: 'client-up',
+      peer: peer.number,
+      identity: peer.identity,
+      virtualIps: peer.virtualIps,
+      transport: event.path.transport,
+      remote: remoteOf(event.path)
+    })
+  }
+
+  #install(peer: Peer, parameters: ChildSaParameters): void {
+    peer.sad.install(parameters)
+    this.#bySpi.add(parameters.inbound.spi, peer)
+    this.#around.pump.setRanges(peer.link, peer.ranges)
+  }
+
+  #uninstall(peer: Peer, spiIn: number): void {
+    peer.sad.remove(spiIn)
+    this.#bySpi.remove(spiIn, peer)
+    this.#around.pump.setRanges(peer.link, peer.ranges)
+  }
+
+  #remove(peer: Peer, { reason, error }: Extract<SessionEvent, { type: 'closed' }>): void {
+    const { pump, carriers, onEvent, log } = this.#around
+    for (const { parameters } of peer.sad.children) this.#bySpi.remove(parameters.inbound.spi, peer)
+    const { bytesIn, bytesOut } = peer.link.counters
+    carriers.detach(peer)
+    pump.removePeer(peer.link)
+    peer.sad.clear()
+    this.#peers.delete(peer.session)
+    log.log('info', 'a client is gone', { identity: peer.identity, reason, error: error?.message })
+    onEvent({
+      event: 'client-down',
+      peer: peer.number,
+      identity: peer.identity,
+      reason,
+      bytesIn,
+      bytesOut
+    })
+    if (this.#peers.size === 0) this.onEmpty()
+  }
+
+  #move(peer: Peer, path: Path, by: 'ike' | 'esp'): void {
+    const { carriers, onEvent, log } = this.#around
+    const before = peer.path
+    if (by === 'ike') peer.movedByIke(path)
+    else peer.movedByEsp(path)
+    carriers.attach(peer, path)
+    if (before.id === path.id) return
+    log.log('info', 'a client moved', { identity: peer.identity, to: path.transport, by })
+    onEvent({
+      event: 'client-moved',
+      peer: peer.number,
+      identity: peer.identity,
+      from: before.transport,
+      to: path.transport,
+      remote: remoteOf(path)
+    })
+  }
+
+  #onSoftLimit(session: IkeSession, child: ChildSa): void {
+    const { bytes } = this.#softLimits
+    const carried = Math.max(child.inbound.bytes, child.outbound.bytes)
+    const limit = bytes > 0 && carried >= bytes ? 'bytes' : 'packets'
+    this.#around.driver.input(session, (one, now) =>
+      one.childLimitReached(now, child.parameters.inbound.spi, limit)
+    )
+  }
+
+  // ---- ESP from the network
+
+  /** One ESP packet from any path; it is decrypted in place. `endEspBatch` ends the batch. */
+  receiveEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn?: number): void {
+    if (length < MIN_ESP_LENGTH) return
+    const spi = read32(buffer, offset)
+    const peer = this.#bySpi.find(spi, path)
+    if (peer === undefined) {
+      this.unknownSpi++
+      return
+    }
+    if (!this.#received.includes(peer)) this.#received.push(peer)
+    if (path.id === peer.path.id) {
+      peer.link.handleEsp(buffer, offset, length, ecn)
+      return
+    }
+    const window = peer.sad.find(spi)?.inbound.window
+    const newest = window?.top
+    const result = peer.link.handleEsp(buffer, offset, length, ecn)
+    // A packet that was overtaken says nothing about where the peer is now.
+    if (result >= 0 && window?.top !== newest) this.#followEsp(peer, path)
+  }
+
+  endEspBatch(): void {
+    while (this.#received.length > 0) this.#received.pop()?.link.handleEspBatchEnd()
+  }
+
+  #followEsp(peer: Peer, candidate: Path): void {
+    const { carriers } = this.#around
+    if (!carriers.carriesEsp(candidate)) return
+    const moves = espMoves({
+      current: peer.path,
+      candidate,
+      left: peer.hasLeft(candidate),
+      currentIsOpen: carriers.isOpen(peer.path),
+      behindNat: peer.session.info().natRemote
+    })
+    if (moves) this.#move(peer, candidate, 'esp')
+  }
+
+  // ---- now and then
+
+  /** A stream ended: its session waits for the client to come back on another (RFC 9329 section 6.1). */
+  onStreamLost(path: Path, session: IkeSession | undefined): void {
+    const { driver } = this.#around
+    const concerned = new Set([...this.#peers.values()].filter((peer) => peer.path.id === path.id))
+    for (const peer of concerned) driver.input(peer.session, (one, now) => one.pathLost(now, path))
+    if (session !== undefined && !this.#peers.has(session))
+      driver.input(session, (one, now) => one.pathLost(now, path))
+  }
+
+  onTrouble({ peers }: Carrier): void {
+    const now = this.#around.now()
+    for (const peer of peers) {
+      if (now - peer.lastTroubleMs < TROUBLE_INTERVAL_MS) continue
+      peer.lastTroubleMs = now
+      this.#around.driver.input(peer.session, (one, at) => one.checkLiveness(at))
+    }
+  }
+
+  /** Tells the engine about traffic, and keeps NAT bindings alive. Call about once a second. */
+  tick(): void {
+    const now = this.#around.now()
+    for (const peer of this.#peers.values()) {
+      const { counters } = peer.link
+      const in_ = counters.packetsIn + counters.dummies
+      const received = in_ !== peer.notedIn
+      const sent = counters.packetsOut !== peer.notedOut
+      peer.notedIn = in_
+      peer.notedOut = counters.packetsOut
+      if (received || sent)
+        this.#around.driver.input(peer.session, (one, at) => one.noteTraffic(at, { received, sent }))
+      if (sent || !peer.info.natLocal) peer.lastKeepaliveMs = now
+      else if (now - peer.lastKeepaliveMs >= this.#around.timers.natKeepaliveMs) {
+        peer.lastKeepaliveMs = now
+        peer.carrier?.transport.sendNatKeepalive()
+      }
+    }
+  }
+}
+
+function remoteOf(path: Path): string {
+  return formatEndpoint(path.remote.address, path.remote.port)
+}

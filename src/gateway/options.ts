@@ -1,0 +1,84 @@
+/**
+ * Everything a gateway needs to know, resolved: files read, names parsed. Every figure has its source beside it.
+ * @module
+ */
+import type { KeyObject } from 'node:crypto'
+import type { TrustStore } from '../crypto/certificate.ts'
+import type { Identity, IkeTimers } from '../ike/types.ts'
+import type { Secret } from '../secret.ts'
+import type { Cidr } from '../wire/cidr.ts'
+import type { Proposal } from '../wire/ike-message.ts'
+
+export interface GatewayPorts {
+  readonly ike: number
+  readonly natT: number
+  readonly tcp: number
+  readonly tls: number
+}
+
+export const DEFAULT_GATEWAY_PORTS: GatewayPorts = { ike: 500, natT: 4500, tcp: 4500, tls: 443 }
+export const DEFAULT_POOLS = ['10.99.0.0/24', 'fd00:99::/64'] as const
+
+/** A certificate with its key; proves the gateway in IKE, in EAP-TLS and in the outer TLS. */
+export interface GatewayCertificate {
+  /** DER, leaf first. */
+  readonly chain: readonly Uint8Array[]
+  readonly key: KeyObject
+}
+
+export interface GatewayLimits {
+  /** Stream connections in all, and of one address (IPv6: /64). */
+  readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
+  /** From accepting to the whole prefix, with the TLS handshake in between: 5 s, as libreswan has it. */
+  readonly prefixTimeoutMs: number
+  /** A connection on which no IKE SA began or came back is closed (RFC 9329 section 6.1: "a few seconds"). */
+  readonly noSessionTimeoutMs: number
+  /** A connection that was replaced and is silent is closed (RFC 9329 section 6.1). */
+  readonly replacedIdleMs: number
+  /** How long `close` waits for the peers' answers to DELETE. */
+  readonly closePatienceMs: number
+}
+
+export const DEFAULT_GATEWAY_LIMITS: GatewayLimits = {
+  maxConnections: 4096,
+  maxConnectionsPerAddress: 128,
+  prefixTimeoutMs: 5_000,
+  noSessionTimeoutMs: 10_000,
+  replacedIdleMs: 30_000,
+  closePatienceMs: 2_000
+}
+
+/** IKE SAs that are not authenticated yet: in all, of one address, and how many there may be before cookies are asked for. */
+export const DEFAULT_MAX_HALF_OPEN = 1024
+export const MAX_HALF_OPEN_PER_ADDRESS = 64
+export const COOKIE_THRESHOLD = 32
+
+export interface GatewayOptions {
+  /** Addresses; empty: all of this machine. */
+  readonly listen: readonly string[]
+  readonly ports: GatewayPorts
+  readonly udp: boolean
+  readonly tcp: boolean
+  readonly tls: boolean
+  readonly identity: Identity
+  readonly certificate: GatewayCertificate
+  /** Where clients find the CA of the certificate, if it was made here. */
+  readonly cafile: string | undefined
+  readonly psk: Secret | undefined
+  readonly users: ReadonlyMap<string, Secret>
+  /** Trust anchors for clients with certificates, in IKE or in EAP-TLS. */
+  readonly clientTrust: TrustStore | undefined
+  /** Virtual addresses; the first host of each is the gateway's own. */
+  readonly pools: readonly Cidr[]
+  readonly dns: readonly string[]
+  /** What clients may reach; empty: everything. */
+  readonly localTs: readonly Cidr[]
+  readonly interfaceName: string | undefined
+  readonly ikeProposals: readonly Proposal[]
+  readonly espProposals: readonly Proposal[]
+  readonly timers: Partial<IkeTimers>
+  readonly cookies: 'auto' | 'always' | 'never'
+  readonly maxHalfOpen: number
+  readonly limits: Partial<GatewayLimits>
+}
