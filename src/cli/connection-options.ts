@@ -4,7 +4,7 @@
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { Profile } from './profile.ts'
+import type { Profile } from './profile-type.ts'
 
 type OptionGroup = 'auth' | 'transport' | 'tunnel' | 'session'
 

@@ -4,20 +4,12 @@
  * @module
  */
 import { readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { ConfigurationError, DataError, InputError } from '../errors.ts'
 import { isFlag, isRepeatable, numberBounds, profileKeys } from './connection-options.ts'
 import { nearest } from './nearest.ts'
-
-export interface Profile {
-  readonly name: string
-  readonly path: string
-  readonly server: string
-  /** By long option name. */
-  readonly values: ReadonlyMap<string, unknown>
-}
+import type { Profile } from './profile-type.ts'
 
 const MAX_PROFILE_BYTES = 1 << 20
 const FILE_KEYS = new Set([
@@ -31,16 +23,6 @@ const FILE_KEYS = new Set([
   'tls-cafile',
   'script'
 ])
-
-/** Directories that are searched for profiles, first match wins. */
-export function profileDirectories(isRoot: boolean, env: NodeJS.ProcessEnv): string[] {
-  const xdg = env['XDG_CONFIG_HOME']
-  const user = join(
-    xdg !== undefined && isAbsolute(xdg) ? xdg : join(env['HOME'] ?? homedir(), '.config'),
-    'ikestream'
-  )
-  return isRoot ? ['/etc/ikestream', user] : [user, '/etc/ikestream']
-}
 
 /**
  * The profile of this name, or undefined: then the argument is a server.
