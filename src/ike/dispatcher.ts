@@ -202,6 +202,11 @@ export class Dispatcher {
   #receiveRequest(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): void {
     const state = this.#state
     const { header } = decoded.message
+    if (state.config.role === 'initiator' && !state.established) {
+      // A gateway's first request may overtake its last IKE_AUTH response: it will come again.
+      state.log('debug', `dropped ${formatIkeHeader(header)}: not authenticated yet`)
+      return
+    }
     if (header.messageId === 0 && state.established && this.#receiveSync(sa, bytes, decoded, path)) return
     const kind = sa.exchanges.classifyRequest(header.messageId)
     if (kind === 'answered') {

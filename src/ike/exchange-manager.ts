@@ -121,7 +121,7 @@ export class ExchangeManager {
     if (request === undefined || this.#deadline === undefined || now < this.#deadline) return 'idle'
     const { retransmitTries, streamRequestTimeoutMs } = this.#timers
     const failed = reliable
-      ? now - request.onStreamSince >= streamRequestTimeoutMs
+      ? now >= request.onStreamSince + streamRequestTimeoutMs
       : request.tries >= retransmitTries
     if (failed) {
       this.#deadline = undefined

@@ -112,6 +112,8 @@ export class IkeSa {
   lastSync: { readonly request: Uint8Array; readonly response: Packets } | undefined
   /** The highest Message ID that the cluster announced in such a request. */
   syncedTo: number | undefined
+  /** SPIs that the peer deleted while the answer that would have told us of them was still on its way. */
+  readonly deletedEarly = new Set<number>()
   /** The IKE SA that took over from this one. */
   successor: IkeSa | undefined
 
@@ -143,6 +145,11 @@ export class IkeSa {
   /** Authenticated and not on its way out: new exchanges about Child SAs may use it. */
   get isUsable(): boolean {
     return this.state === 'ESTABLISHED' || this.state === 'REKEYING'
+  }
+
+  /** The peer may know a Child SA that we shall only learn of from the answer to our CREATE_CHILD_SA. */
+  get isCreatingChild(): boolean {
+    return this.active?.name === 'child-create' || this.active?.name === 'child-rekey'
   }
 
   /** @returns false when the state does not allow this input; nothing has changed then */

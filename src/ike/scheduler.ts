@@ -67,6 +67,7 @@ export function finishTask(state: SessionState, sa: IkeSa, task: Task, outcome: 
   }
   if (outcome === 'waiting') return
   sa.active = undefined
+  sa.deletedEarly.clear()
   if (outcome === 'again') sa.queue.unshift(task)
   else if (outcome !== 'done') defer(state, sa, task, outcome.laterMs)
 }
@@ -171,10 +172,9 @@ export function onDeadline(state: SessionState, deadline: Deadline): void {
 /** A cluster hears of us even when there is nothing to say, so that a failover is noticed (RFC 9329 section 7.4). */
 function onClusterIdle(state: SessionState): void {
   const { clusterLivenessMs } = state.config.timers
-  const lastAt = Math.max(state.lastReceivedAt, state.lastSentAt)
-  const isIdle = state.now - lastAt >= clusterLivenessMs
-  if (isIdle) requestLiveness(state)
-  state.timers.set('cluster-liveness', 0, (isIdle ? state.now : lastAt) + clusterLivenessMs)
+  const idleAt = Math.max(state.lastReceivedAt, state.lastSentAt) + clusterLivenessMs
+  if (idleAt <= state.now) requestLiveness(state)
+  state.timers.set('cluster-liveness', 0, idleAt <= state.now ? state.now + clusterLivenessMs : idleAt)
 }
 
 function onIkeSaDeadline(

@@ -56,6 +56,8 @@ export class SessionState {
   path: Path | undefined
   /** The path is broken: nothing is sent until there is another. */
   pathLost = false
+  /** The path that the peer has last agreed to move to. */
+  confirmedPathId: number | undefined
   /** Path of the first IKE_AUTH, which the peer takes for our address (RFC 4555 section 3.2). */
   authPath: Path | undefined
   sas: IkeSa[] = []

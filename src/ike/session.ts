@@ -255,10 +255,16 @@ export class IkeSession {
   }
 }
 
+/**
+ * Tells the peer on every living IKE SA: of a rekeying that we answered we cannot know whether the answer arrived, and
+ * until it has the peer knows the old IKE SA only.
+ */
 function announcePath(state: SessionState): void {
-  const sa = state.current
-  if (sa === undefined || state.closing !== undefined) return
-  if (!state.hasTask(sa, ({ name }) => name === 'mobike')) state.enqueue(sa, new MobikeTask(state), true)
+  if (state.closing !== undefined) return
+  for (const sa of state.sas) {
+    const isTold = state.hasTask(sa, ({ name }) => name === 'mobike')
+    if ((sa.isUsable || sa.state === 'REKEYED') && !isTold) state.enqueue(sa, new MobikeTask(state), true)
+  }
 }
 
 function giveUp(state: SessionState): (error: IkestreamError) => void {

@@ -15,6 +15,7 @@ import type { IkeSa, IkeSecurity, InitRecord } from '../ike-sa.ts'
 import type { SessionState } from '../session-state.ts'
 import type { Identity } from '../types.ts'
 import { scheduleIkeSa } from './ike-lifetime.ts'
+import { securityOf } from './init-common.ts'
 
 export interface SecuredIkeSa {
   readonly security: IkeSecurity
@@ -23,11 +24,11 @@ export interface SecuredIkeSa {
 
 /** Keys and IKE_SA_INIT messages, which are there from IKE_SA_INIT on. */
 export function secured(sa: IkeSa): SecuredIkeSa {
-  const { security, init } = sa
-  if (security === undefined || init === undefined) {
-    throw new InternalError('auth-without-keys', 'IKE_AUTH was processed before IKE_SA_INIT was complete')
+  const { init } = sa
+  if (init === undefined) {
+    throw new InternalError('auth-without-init', 'IKE_AUTH was processed before IKE_SA_INIT was complete')
   }
-  return { security, init }
+  return { security: securityOf(sa), init }
 }
 
 /** SK_pi for the initiator's AUTH, SK_pr for the responder's. */

@@ -153,6 +153,7 @@ export class ChildCreateTask implements Task {
       state.enqueue(sa, new OrphanDeleteTask(proposal.spiIn))
       return 'done'
     }
+    if (sa.deletedEarly.has(agreement.spiOut)) return 'done'
     state.useOutbound(installChild(state, sa, { ...agreement, childId: this.#childId }))
     return 'done'
   }

@@ -96,6 +96,11 @@ export class ChildRekeyTask implements Task {
       state.enqueue(sa, new OrphanDeleteTask(proposal.spiIn))
       return this.#retryLater()
     }
+    if (sa.deletedEarly.has(agreement.spiOut)) {
+      // The peer has closed the new one already, and with it what the old one was for.
+      state.enqueue(sa, new ChildDeleteTask(state, [old], 'deleted by the peer'), true)
+      return 'done'
+    }
     const collision = this.#livingCollision()
     const lost = collision !== undefined && isRedundant(noncesOf(agreement), collision.nonces)
     const child = installChild(state, sa, { ...agreement, replaces: old })

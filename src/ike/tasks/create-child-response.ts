@@ -48,6 +48,7 @@ function childToRekey(state: SessionState, sa: IkeSa, rekeyed: NotifyPayload): C
   const spi = espSpiFromBytes(rekeyed.spi)
   const child = spi === undefined ? undefined : state.childByPeerSpi(sa, spi)
   if (child === undefined || rekeyed.protocolId !== ProtocolId.ESP) {
+    if (sa.isCreatingChild) return notify(NotifyType.TEMPORARY_FAILURE)
     const { protocolId, spi: named } = rekeyed
     return notify(NotifyType.CHILD_SA_NOT_FOUND, undefined, { protocolId, spi: named })
   }

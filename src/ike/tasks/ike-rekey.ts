@@ -14,7 +14,6 @@ import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.
 import { rekeySkeyseed } from '../keymat.ts'
 import { NONCE_LENGTH, REKEY_RETRY_MS, REPLACED_PATIENCE_MS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
-import { secured } from './auth-common.ts'
 import { groupOf } from './child-create.ts'
 import {
   ExchangeKey,
@@ -31,6 +30,7 @@ import {
   deriveSecurity,
   type IkeKeyInputs,
   secureIkeSa,
+  securityOf,
   sharedSecretOf,
   uint16Bytes
 } from './init-common.ts'
@@ -68,7 +68,7 @@ export class IkeRekeyTask implements Task {
     const state = this.#state
     if (sa !== state.current || (sa.state !== 'REKEYING' && !sa.advance('rekey-started'))) return undefined
     const { ikeProposals } = state.config
-    this.#key ??= new ExchangeKey(state, proposalGroups(ikeProposals), groupOf(secured(sa).security.chosen))
+    this.#key ??= new ExchangeKey(state, proposalGroups(ikeProposals), groupOf(securityOf(sa).chosen))
     this.#next ??= state.addIkeSa(true)
     const exchange = this.#key.current
     if (exchange === undefined) return undefined
@@ -235,7 +235,7 @@ function secureRekeyed(
   inputs: IkeKeyInputs,
   sharedSecret: Uint8Array
 ): boolean {
-  const { prf, keys } = secured(old).security
+  const { prf, keys } = securityOf(old)
   const security = deriveSecurity(inputs, () =>
     rekeySkeyseed(prf, keys.skD, sharedSecret, inputs.nonceI, inputs.nonceR)
   )

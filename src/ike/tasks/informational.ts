@@ -16,6 +16,7 @@ import {
 import type { DeletePayload, Payload } from '../../wire/ike-message.ts'
 import { authenticationRejected, errorOfNotify } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
+import { MAX_CHILD_SAS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import { adoptIkeSa, IkeRekeyTask } from './ike-rekey.ts'
 import { noteReplayCounterSync } from './message-id-sync.ts'
@@ -74,7 +75,11 @@ function deleteChildren(state: SessionState, sa: IkeSa, deletes: readonly Delete
   const answered: Uint8Array[] = []
   for (const spi of named) {
     const child = spi === undefined ? undefined : state.childByPeerSpi(sa, spi)
-    if (child === undefined) continue
+    if (child === undefined) {
+      if (spi !== undefined && sa.isCreatingChild && sa.deletedEarly.size < MAX_CHILD_SAS)
+        sa.deletedEarly.add(spi)
+      continue
+    }
     if (child.state !== 'DELETING') answered.push(espSpiToBytes(child.spiIn))
     for (const successor of state.children.values()) {
       if (successor.replaces === child) state.useOutbound(successor)
@@ -109,7 +114,8 @@ function keepTasks(sa: IkeSa): void {
   const { active, successor } = sa
   if (active === undefined || successor === undefined || successor.isDead) return
   sa.active = undefined
-  if (active.interrupted?.(successor)) successor.queue.unshift(active)
+  // An address update was sent on both.
+  if (active.name !== 'mobike' && active.interrupted?.(successor)) successor.queue.unshift(active)
   else active.dispose?.()
 }
 

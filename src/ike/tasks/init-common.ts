@@ -8,6 +8,7 @@ import { CryptoError } from '../../crypto/errors.ts'
 import { prfById } from '../../crypto/prf.ts'
 import { suiteOf, transformOf } from '../../crypto/proposal.ts'
 import type { KeyExchange } from '../../crypto/types.ts'
+import { InternalError } from '../../errors.ts'
 import { HashAlgorithmId, IntegrityId, NotifyType, TransformType } from '../../wire/ike-constants.ts'
 import { findNotify, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload, Proposal } from '../../wire/ike-message.ts'
@@ -96,6 +97,14 @@ export function deriveInitialSecurity(
   )
   sharedSecret.fill(0)
   return security
+}
+
+/** The keys of an IKE SA that has been through IKE_SA_INIT or was made by a rekeying. */
+export function securityOf(sa: IkeSa): IkeSecurity {
+  if (sa.security === undefined) {
+    throw new InternalError('ike-without-keys', 'an IKE SA without keys was asked for them')
+  }
+  return sa.security
 }
 
 /** Puts the keys to use, and tells them to whoever asked for a key log. */

@@ -52,7 +52,8 @@ export class MobikeTask implements Task {
       state.natRemote = nat.remote
     }
     sa.seenAddressHash = findNotify(response.payloads, NotifyType.NAT_DETECTION_DESTINATION_IP)?.data
-    state.emit({ type: 'path-changed', path })
+    if (state.confirmedPathId !== path.id) state.emit({ type: 'path-changed', path })
+    state.confirmedPathId = path.id
     return 'done'
   }
 
