@@ -46,13 +46,17 @@ async function runGatewayCommand(command: Command, flags: Flags): Promise<number
     }
     const options = await resolveGatewayOptions(command.opts<Flags>(), directories().state, log)
     const gateway = await startGateway(options, { log, onEvent: (event) => tell(reporter, event) })
-    if (!stop.signal.aborted)
-      await new Promise<void>((done) => stop.signal.addEventListener('abort', () => done(), { once: true }))
+    const failure = await Promise.race([aborted(stop.signal), gateway.failed])
     await gateway.close()
-    return ExitCode.ok
+    return failure === undefined ? ExitCode.ok : reporter.error(failure)
   } catch (error) {
     return reporter.error(error)
   }
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  if (signal.aborted) return Promise.resolve(undefined)
+  return new Promise((done) => signal.addEventListener('abort', () => done(undefined), { once: true }))
 }
 
 function tell(reporter: Reporter, event: GatewayEvent): void {

@@ -6,6 +6,7 @@
  * its other end closes it, or until a deadline of `sweep`.
  * @module
  */
+import type { PeerLink } from '../dataplane/peer-link.ts'
 import type { IkeSession } from '../ike/session.ts'
 import type { Logger } from '../log.ts'
 import { formatEndpoint } from '../transport/failure.ts'
@@ -14,13 +15,18 @@ import type { Transport, TransportFailure, TransportHandlers } from '../transpor
 import type { UdpServer } from '../transport/udp-server.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { GatewayLimits } from './options.ts'
-import type { Peer } from './peer.ts'
 
 export interface Carrier {
   readonly path: Path
   readonly transport: Transport
   /** Peers whose path this is. */
-  readonly peers: Set<Peer>
+  readonly peers: Set<Passenger>
+}
+
+/** A peer as far as it is carried. */
+export interface Passenger {
+  readonly link: Pick<PeerLink, 'setTransport' | 'handleWritable'>
+  carrier: Carrier | undefined
 }
 
 interface Stream extends Carrier {
@@ -111,7 +117,7 @@ export class Carriers {
   }
 
   /** The peer's traffic goes over the path from now on, as far as that is possible. */
-  attach(peer: Peer, path: Path): void {
+  attach(peer: Passenger, path: Path): void {
     if (peer.carrier?.path.id === path.id) return
     const carrier = this.#streams.get(path.id) ?? this.#udpCarrier(path)
     carrier?.peers.add(peer)
@@ -121,7 +127,7 @@ export class Carriers {
     if (before !== undefined) this.#forget(before, peer)
   }
 
-  detach(peer: Peer): void {
+  detach(peer: Passenger): void {
     const { carrier } = peer
     this.#leave(peer)
     if (carrier !== undefined) this.#forget(carrier, peer)
@@ -188,12 +194,12 @@ export class Carriers {
     return carrier
   }
 
-  #leave(peer: Peer): void {
+  #leave(peer: Passenger): void {
     peer.carrier = undefined
     peer.link.setTransport(undefined)
   }
 
-  #forget(carrier: Carrier, peer: Peer): void {
+  #forget(carrier: Carrier, peer: Passenger): void {
     carrier.peers.delete(peer)
     if (carrier.peers.size > 0 || !this.#udpCarriers.delete(carrier.path.id)) return
     this.#udp?.release(carrier.path)

@@ -227,10 +227,10 @@ export class Clients {
       driver.input(session, (one, now) => one.pathLost(now, path))
   }
 
-  onTrouble({ peers }: Carrier): void {
+  onTrouble(carrier: Carrier): void {
     const now = this.#around.now()
-    for (const peer of peers) {
-      if (now - peer.lastTroubleMs < TROUBLE_INTERVAL_MS) continue
+    for (const peer of this.#peers.values()) {
+      if (peer.carrier !== carrier || now - peer.lastTroubleMs < TROUBLE_INTERVAL_MS) continue
       peer.lastTroubleMs = now
       this.#around.driver.input(peer.session, (one, at) => one.checkLiveness(at))
     }

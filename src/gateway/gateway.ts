@@ -10,7 +10,7 @@ import { toPem } from '../crypto/trust-store.ts'
 import type { RandomSource } from '../crypto/types.ts'
 import { GatewayPump } from '../dataplane/gateway-pump.ts'
 import { STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
-import { ConfigurationError } from '../errors.ts'
+import { ConfigurationError, SystemError } from '../errors.ts'
 import { formatIdentity } from '../ike/auth/identity.ts'
 import { DEFAULT_FRAGMENT_SIZE, DEFAULT_TIMERS } from '../ike/options.ts'
 import { IkeResponder } from '../ike/responder.ts'
@@ -50,6 +50,8 @@ export interface Gateway {
   readonly clients: number
   /** What a monitor may want to know. */
   readonly counters: GatewayCounters
+  /** Resolves when it cannot go on: somebody deleted its device. `close` is still to be called. */
+  readonly failed: Promise<SystemError>
   /** Says goodbye to all clients (DELETE), closes the listeners and takes the device down. */
   close(): Promise<void>
 }
@@ -102,6 +104,8 @@ class GatewayServer implements Gateway {
   #streams: StreamServer | undefined
   #tick: { cancel(): void } | undefined
   #closing: Promise<void> | undefined
+  readonly failed: Promise<SystemError>
+  #fail: (error: SystemError) => void = () => undefined
 
   constructor(options: GatewayOptions, environment: GatewayEnvironment) {
     const { log, clock = systemClock, random = systemRandom } = environment
@@ -112,6 +116,9 @@ class GatewayServer implements Gateway {
     this.#timers = { ...DEFAULT_TIMERS, ...options.timers }
     this.#limits = { ...DEFAULT_GATEWAY_LIMITS, ...options.limits }
     this.#pool = new AddressPool(options.pools)
+    this.failed = new Promise((resolve) => {
+      this.#fail = resolve
+    })
     this.#responder = new IkeResponder(this.#responderConfig(), { random, wallClockMs: () => Date.now() })
     this.#driver = new ResponderDriver(this.#responder, clock, log.child('ike'), {
       send: (message, path, session) => this.#carriers.send(message, path, session),
@@ -193,12 +200,14 @@ class GatewayServer implements Gateway {
   async #sayGoodbye(): Promise<void> {
     const clients = this.#clients
     if (clients === undefined) return
+    let patience: ReturnType<Clock['setTimer']> | undefined
     const over = new Promise<void>((resolve) => {
       clients.onEmpty = resolve
-      this.#clock.setTimer(this.#limits.closePatienceMs, resolve)
+      patience = this.#clock.setTimer(this.#limits.closePatienceMs, resolve)
     })
     for (const session of this.#driver.sessions) this.#driver.input(session, (one, now) => one.close(now))
     if (clients.size > 0) await over
+    patience?.cancel()
   }
 
   #responderConfig(): ResponderConfig {
@@ -244,7 +253,7 @@ class GatewayServer implements Gateway {
       logger: log.child('dataplane'),
       mtu: STREAM_TUNNEL_MTU,
       now: () => this.#clock.now(),
-      onTunGone: (message) => onEvent({ event: 'error', code: 'tun-gone', message })
+      onTunGone: (reason) => this.#fail(new SystemError('tun-gone', `${reason}.`))
     })
     this.#clients = new Clients({
       pump: this.#pump,
