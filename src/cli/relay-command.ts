@@ -157,9 +157,7 @@ function wholeNumber(text: string): number {
 /** Adds `ikestream relay` to the program. */
 export function addRelayCommand(program: Command): void {
   const command = addRelayOptions(
-    program
-      .command('relay')
-      .description('give a standard IKEv2 server the TCP and TLS transports (RFC 9329)')
+    program.command('relay').description('give a standard IKEv2 server the TCP and TLS transports (RFC 9329)')
   )
   addOutputOptions(command)
   command.action(async (flags: RelayFlags & OutputFlags) => {

@@ -13,7 +13,7 @@ import type { Logger } from '../log.ts'
 import { Ladder } from '../transport/ladder.ts'
 import type { LadderInput, LadderOutput, LadderTimings, Rung, RungReport } from '../transport/ladder-types.ts'
 import type { Transport, TransportFailure } from '../transport/types.ts'
-import type { TransportKind } from '../wire/endpoint.ts'
+import type { Path, TransportKind } from '../wire/endpoint.ts'
 import { type Clock, IkeDriver, type IkeEvent } from './ike-driver.ts'
 import { type Established, ikeOnlyHandlers } from './link.ts'
 import type { Candidate, Opened } from './openings.ts'
@@ -40,6 +40,10 @@ interface Attempt {
   driver: IkeDriver | undefined
   info: EstablishedInfo | undefined
   events: IkeEvent[]
+  /** IKE_SA_INIT was answered here. */
+  answered: boolean
+  /** Something came over this connection. */
+  heard: boolean
   closed: boolean
 }
 
@@ -135,13 +139,16 @@ class BringUp {
   }
 
   async #open(rung: Rung): Promise<void> {
+    const before = this.#attempts.get(rung.id)
     const attempt: Attempt = {
       rung,
       abort: new AbortController(),
       transport: undefined,
-      driver: undefined,
-      info: undefined,
-      events: [],
+      driver: before?.driver,
+      info: before?.info,
+      events: before?.events ?? [],
+      answered: before?.answered ?? false,
+      heard: false,
       closed: false
     }
     this.#attempts.set(rung.id, attempt)
@@ -158,16 +165,32 @@ class BringUp {
     attempt.transport = opened.transport
     opened.transport.setHandlers(
       ikeOnlyHandlers(
-        (message, path) => attempt.driver?.receive(message, path),
+        (message, path) => this.#receive(attempt, message, path),
         (failure) => this.#transportClosed(attempt, failure)
       )
     )
     this.#input((now) => this.#ladder.opened(now, rung.id))
   }
 
+  #receive(attempt: Attempt, message: Uint8Array, path: Path): void {
+    attempt.heard = true
+    attempt.driver?.receive(message, path)
+    // Slow EAP servers and long chains take their time: every further message shows that the path works.
+    if (attempt.answered) this.#input((now) => this.#ladder.ikeProgress(now, attempt.rung.id))
+  }
+
   #transportClosed(attempt: Attempt, failure: TransportFailure): void {
+    const { rung, driver, transport } = attempt
     attempt.transport = undefined
-    if (!attempt.closed) this.#input((now) => this.#ladder.closed(now, attempt.rung.id, failure))
+    if (attempt.closed) return
+    if (attempt.heard && transport !== undefined && driver !== undefined && isHalfWay(driver.session)) {
+      // The gateway closed behind COOKIE or INVALID_KE_PAYLOAD: the same session goes on over a new connection.
+      driver.input((session, now) => session.pathLost(now, transport.path))
+      driver.detach(transport)
+      this.#input((now) => this.#ladder.reopen(now, rung.id))
+      return
+    }
+    this.#input((now) => this.#ladder.closed(now, rung.id, failure))
   }
 
   #startIke(rung: Rung, resume: boolean): void {
@@ -182,6 +205,7 @@ class BringUp {
     }
     attempt.driver?.dispose()
     attempt.events = []
+    attempt.answered = false
     const driver = new IkeDriver(
       this.#options.makeSession(),
       this.#options.clock,
@@ -198,6 +222,7 @@ class BringUp {
     attempt.events.push(event)
     switch (event.type) {
       case 'init-answered':
+        attempt.answered = true
         this.#input((now) => this.#ladder.ikeAnswered(now, id))
         return
       case 'established':
@@ -225,11 +250,11 @@ class BringUp {
     attempt.events = []
   }
 
+  /** The IKE session is only forgotten when the ladder says so: it may go on over another connection. */
   #close(attempt: Attempt | undefined): void {
     if (attempt === undefined || attempt.closed) return
     attempt.closed = true
     attempt.abort.abort()
-    this.#abandonIke(attempt)
     void attempt.transport?.close(0)
     attempt.transport = undefined
   }
@@ -254,9 +279,17 @@ class BringUp {
     this.#done = true
     this.#timer?.cancel()
     this.#options.signal.removeEventListener('abort', this.#onAbort)
-    for (const attempt of this.#attempts.values()) this.#close(attempt)
+    for (const attempt of this.#attempts.values()) {
+      this.#abandonIke(attempt)
+      this.#close(attempt)
+    }
     this.#attempts.clear()
   }
+}
+
+/** Set up, but not yet authenticated, and not at its end either. */
+function isHalfWay(session: IkeSession): boolean {
+  return session.state === 'CONNECTING'
 }
 
 /** One sentence that names every rung and why it failed, in order. */

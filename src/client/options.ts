@@ -88,14 +88,18 @@ export interface SessionTimings {
   readonly lingerMs: number
 }
 
-/** Sources: DESIGN of the ladder (RFC 9329 sections 5.1, 7.1) and measurements on links of up to 500 ms round trip. */
+/**
+ * Sources: RFC 9329 sections 5.1 and 7.1 for what is done; the figures keep the outage of inner connections below their
+ * fourth retransmission (0.2 + 0.4 + 0.8 s after the first loss), while a lost liveness check still has its own
+ * retransmission (0.5 s) before the path is given up.
+ */
 export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
   udpProbeFirstMs: 10_000,
   udpProbeMaxMs: 300_000,
   udpProbeAnswerMs: 1_500,
   moveAnswerMs: 1_500,
-  silenceMs: 700,
-  livenessAnswerMs: 800,
+  silenceMs: 450,
+  livenessAnswerMs: 650,
   espSilenceMs: 2_500,
   moveRetriesMs: [250, 750],
   retryFirstMs: 500,

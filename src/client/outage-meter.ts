@@ -24,9 +24,13 @@ export class OutageMeter {
     return wasPending ? (outageMs ?? 0) : undefined
   }
 
-  /** A change of path was made: the next arrival ends the outage. */
-  changed(): void {
+  /**
+   * A change of path was made: the next arrival ends the outage.
+   * @param since when what came in broke off, if anything did
+   */
+  changed(since: number | undefined): void {
     this.#pending = true
+    if (since !== undefined) this.#silentSince = Math.min(since, this.#silentSince ?? since)
   }
 
   get waiting(): boolean {

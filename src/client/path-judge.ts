@@ -8,6 +8,9 @@
  * Two stages: after `silenceMs` of that the peer is asked with a liveness check (RFC 7296 section 2.4). No answer:
  * the path is dead. Answered, but still no ESP after `espSilenceMs`: the path does not carry ESP. A verdict that turns out
  * wrong (no other path does better either) makes the judge more patient, doubling up to `MAX_PATIENCE_FACTOR`.
+ *
+ * A download that stops in full flow leaves nothing unanswered: its receiver only acknowledges what arrives. So a flow
+ * that breaks off is a reason to ask, too, but never to say more than that the peer is silent.
  * @module
  */
 
@@ -28,6 +31,9 @@ export type PathVerdict =
 const MAX_PATIENCE_FACTOR = 128
 /** Fewer unanswered packets than this prove nothing. */
 const MIN_UNANSWERED_PACKETS = 3
+/** So many packets within `FLOW_WINDOW_MS` are a flow: about 1 Mbit/s. */
+const FLOW_PACKETS = 40
+const FLOW_WINDOW_MS = 500
 
 export class PathJudge {
   readonly #timings: PathJudgeTimings
@@ -37,6 +43,11 @@ export class PathJudge {
   #answered = false
   #patience = 1
   #carried = false
+  #lastReceivedAt = 0
+  #windowStartedAt = 0
+  #windowPackets = 0
+  /** A flow was coming in, and nothing has come since. */
+  #inFlow = false
 
   constructor(timings: PathJudgeTimings) {
     this.#timings = timings
@@ -54,11 +65,19 @@ export class PathJudge {
     this.#unanswered += packets
   }
 
-  /** Authenticated ESP arrived. */
-  received(): void {
+  /** `packets` of authenticated ESP arrived. */
+  received(now: number, packets: number): void {
     this.#carried = true
     this.#patience = 1
     this.#clear()
+    if (now - this.#windowStartedAt > FLOW_WINDOW_MS) {
+      this.#inFlow = this.#windowPackets >= FLOW_PACKETS
+      this.#windowStartedAt = now
+      this.#windowPackets = 0
+    }
+    this.#windowPackets += packets
+    if (this.#windowPackets >= FLOW_PACKETS) this.#inFlow = true
+    this.#lastReceivedAt = now
   }
 
   asked(now: number): void {
@@ -69,11 +88,15 @@ export class PathJudge {
   /** Any authenticated IKE answer: the peer lives on this path. */
   livenessAnswered(): void {
     this.#answered = true
+    this.#inFlow = false
+    this.#windowPackets = 0
   }
 
   /** A new path is in use: everything starts anew. */
   reset(): void {
     this.#carried = false
+    this.#inFlow = false
+    this.#windowPackets = 0
     this.#clear()
   }
 
@@ -83,9 +106,15 @@ export class PathJudge {
     this.#clear()
   }
 
+  /** Since when answers, or the rest of a flow, have been missing. */
+  get silentSince(): number | undefined {
+    if (this.#unanswered >= MIN_UNANSWERED_PACKETS) return this.#firstUnansweredAt
+    return this.#inFlow ? this.#lastReceivedAt : undefined
+  }
+
   verdict(now: number): PathVerdict | undefined {
-    const since = this.#firstUnansweredAt
-    if (since === undefined || this.#unanswered < MIN_UNANSWERED_PACKETS) return undefined
+    const since = this.silentSince
+    if (since === undefined) return undefined
     if (this.#askedAt === undefined) {
       return now - since >= this.#timings.silenceMs * this.#patience ? 'ask' : undefined
     }

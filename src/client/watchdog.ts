@@ -70,15 +70,16 @@ export class Watchdog {
 
   /** The tunnel's traffic goes another way from now on. */
   pathChanged(): void {
+    this.#meter.changed(this.judge.silentSince)
     this.judge.reset()
-    this.#meter.changed()
     this.#changedAt = this.#clock.now()
   }
 
   #tick(): void {
     const now = this.#clock.now()
     const current = this.#counters()
-    const received = current.espPacketsIn > this.#last.espPacketsIn
+    const arrived = current.espPacketsIn - this.#last.espPacketsIn
+    const received = arrived > 0
     const sent = current.espPacketsOut > this.#last.espPacketsOut
     const expecting = current.expectingOut - this.#last.expectingOut
     this.#last = current
@@ -87,7 +88,7 @@ export class Watchdog {
       this.#meter.sent(now)
     }
     if (received) {
-      this.judge.received()
+      this.judge.received(now, arrived)
       const outageMs = this.#meter.received(now)
       if (outageMs !== undefined) this.#events.onPathConfirmed(outageMs)
     }

@@ -9,7 +9,7 @@ describe('path judge', () => {
     for (let now = 0; now < 10_000; now += 100) {
       judge.sent(now, 3)
       expect(judge.verdict(now)).toBeUndefined()
-      judge.received()
+      judge.received(now, 3)
     }
     expect(judge.carriesEsp).toBe(true)
   })
@@ -46,17 +46,34 @@ describe('path judge', () => {
     judge.sent(0, 3)
     expect(judge.verdict(1399)).toBeUndefined()
     expect(judge.verdict(1400)).toBe('ask')
-    judge.received()
+    judge.received(1500, 1)
     judge.sent(2000, 3)
     expect(judge.verdict(2700)).toBe('ask')
   })
 
   it('starts anew on a new path', () => {
     const judge = new PathJudge(timings)
-    judge.received()
+    judge.received(0, 1)
     judge.sent(0, 9)
     judge.reset()
     expect(judge.carriesEsp).toBe(false)
+    expect(judge.verdict(60_000)).toBeUndefined()
+  })
+
+  it('asks when a flow breaks off, although nothing is left unanswered, and says no more than that', () => {
+    const judge = new PathJudge(timings)
+    for (let now = 0; now <= 1000; now += 100) judge.received(now, 50)
+    expect(judge.verdict(1699)).toBeUndefined()
+    expect(judge.verdict(1700)).toBe('ask')
+    judge.asked(1700)
+    expect(judge.verdict(2500)).toBe('peer-silent')
+    judge.livenessAnswered()
+    expect(judge.verdict(60_000)).toBeUndefined()
+  })
+
+  it('does not ask when a trickle ends', () => {
+    const judge = new PathJudge(timings)
+    for (let now = 0; now <= 2000; now += 100) judge.received(now, 2)
     expect(judge.verdict(60_000)).toBeUndefined()
   })
 })
