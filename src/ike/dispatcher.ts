@@ -22,8 +22,8 @@ import { finishTask, requestLiveness } from './scheduler.ts'
 import type { SessionState } from './session-state.ts'
 import { type AuthAnswer, AuthResponder } from './tasks/auth-response.ts'
 import { answerCreateChild } from './tasks/create-child-response.ts'
-import { answerIkeRekey } from './tasks/ike-rekey.ts'
-import { answerInformational, isAddressUpdate } from './tasks/informational.ts'
+import { answerIkeRekey, followCollision } from './tasks/ike-rekey.ts'
+import { answerInformational, isAddressUpdate, isIkeDelete } from './tasks/informational.ts'
 import { answerInit } from './tasks/init-response.ts'
 import { isMessageIdSync, synchroniseMessageIds } from './tasks/message-id-sync.ts'
 import { equalBytes } from './tasks/natd.ts'
@@ -252,6 +252,7 @@ export class Dispatcher {
       return
     }
     followPath(state, path, isAddressUpdate(payloads))
+    if (!isIkeDelete(payloads)) followCollision(state, sa)
     if (header.exchangeType === ExchangeType.INFORMATIONAL) {
       const answer = answerInformational(state, sa, request, path)
       this.#reply(sa, header, answer.payloads, path)

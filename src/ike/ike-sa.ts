@@ -106,6 +106,7 @@ export class IkeSa {
   establishedAt: number | undefined
   /** Since when the peer has answered TEMPORARY_FAILURE only (RFC 7296 section 2.25). */
   temporaryFailureSince: number | undefined
+  temporaryFailureAt = 0
   /** NAT_DETECTION_DESTINATION_IP as the peer told it last: a change means a new NAT mapping (RFC 4555 section 3.8). */
   seenAddressHash: Uint8Array | undefined
   /** The last RFC 6311 request and the answer to it. */

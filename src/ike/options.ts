@@ -59,6 +59,8 @@ export const REASSEMBLY_TIMEOUT_MS = 60_000
 /** TEMPORARY_FAILURE: wait, then again (RFC 7296 section 2.25 says how, not how long); after minutes the IKE SA is closed. */
 export const TEMPORARY_FAILURE_DELAY_MS = 2_000
 export const TEMPORARY_FAILURE_GIVE_UP_MS = 180_000
+/** Longer without one, and the next TEMPORARY_FAILURE is about something else. */
+export const TEMPORARY_FAILURE_PAUSE_MS = 30_000
 /** A refused rekeying is tried again after this long, until the hard lifetime. */
 export const REKEY_RETRY_MS = 30_000
 /** A replaced inbound SA stays this long after its DELETE, for packets still on their way. */

@@ -168,6 +168,7 @@ export class SessionState {
   destroyIkeSa(sa: IkeSa): void {
     if (sa.isDead) return
     sa.advance('end')
+    if (this.current !== undefined && this.current !== sa) this.inheritChildren(sa, this.current)
     for (const kind of ['retransmit', 'task-retry', 'ike-rekey', 'ike-expire', 'ike-replaced'] as const) {
       this.timers.clear(kind, sa.number)
     }
@@ -204,11 +205,12 @@ export class SessionState {
     return undefined
   }
 
-  /** The Child SA that the peer names by the SPI it receives on. */
-  childByPeerSpi(sa: IkeSa, spiOut: number): ChildSa | undefined {
-    for (const child of this.children.values()) {
-      if (child.owner === sa && child.spiOut === spiOut && child.isKnown) return child
-    }
+  /**
+   * The Child SA that the peer names by the SPI it receives on, under whichever of the session's IKE SAs: the two ends
+   * do not move Child SAs to a new IKE SA at the same moment.
+   */
+  childByPeerSpi(spiOut: number): ChildSa | undefined {
+    for (const child of this.children.values()) if (child.spiOut === spiOut && child.isKnown) return child
     return undefined
   }
 

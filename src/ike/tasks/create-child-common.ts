@@ -10,7 +10,12 @@ import { findNotifies } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload } from '../../wire/ike-message.ts'
 import { stateOutOfSync } from '../failures.ts'
 import type { IkeSa, TaskOutcome } from '../ike-sa.ts'
-import { MAX_KE_RETRIES, TEMPORARY_FAILURE_DELAY_MS, TEMPORARY_FAILURE_GIVE_UP_MS } from '../options.ts'
+import {
+  MAX_KE_RETRIES,
+  TEMPORARY_FAILURE_DELAY_MS,
+  TEMPORARY_FAILURE_GIVE_UP_MS,
+  TEMPORARY_FAILURE_PAUSE_MS
+} from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import { readUint16List } from './init-common.ts'
 
@@ -21,7 +26,9 @@ export function refusalIn(payloads: readonly Payload[]): NotifyPayload | undefin
 
 /** TEMPORARY_FAILURE: later, with jitter; after minutes of it both ends no longer agree (section 2.25). */
 export function waitOutTemporaryFailure(state: SessionState, sa: IkeSa): TaskOutcome {
-  sa.temporaryFailureSince ??= state.now
+  const isAnotherMatter = state.now - sa.temporaryFailureAt > TEMPORARY_FAILURE_PAUSE_MS
+  if (isAnotherMatter || sa.temporaryFailureSince === undefined) sa.temporaryFailureSince = state.now
+  sa.temporaryFailureAt = state.now
   if (state.now - sa.temporaryFailureSince >= TEMPORARY_FAILURE_GIVE_UP_MS) {
     state.end('protocol-error', stateOutOfSync())
     return 'done'

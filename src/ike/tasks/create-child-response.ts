@@ -46,7 +46,7 @@ export function answerCreateChild(state: SessionState, sa: IkeSa, request: Inbou
 /** The Child SA that REKEY_SA names, or the error that answers it (section 2.25.1). */
 function childToRekey(state: SessionState, sa: IkeSa, rekeyed: NotifyPayload): ChildSa | NotifyPayload {
   const spi = espSpiFromBytes(rekeyed.spi)
-  const child = spi === undefined ? undefined : state.childByPeerSpi(sa, spi)
+  const child = spi === undefined ? undefined : state.childByPeerSpi(spi)
   if (child === undefined || rekeyed.protocolId !== ProtocolId.ESP) {
     if (sa.isCreatingChild) return notify(NotifyType.TEMPORARY_FAILURE)
     const { protocolId, spi: named } = rekeyed

@@ -129,7 +129,9 @@ export class IkeRekeyTask implements Task {
     }
     sa.temporaryFailureSince = undefined
     const colliding = this.collidingSa
-    if (colliding !== undefined && this.#collision && isRedundant(nonces, this.#collision.nonces)) {
+    const isLost = this.#collision !== undefined && isRedundant(nonces, this.#collision.nonces)
+    // The peer may have shown already that it goes on with its own (see `followCollision`).
+    if (colliding !== undefined && (isLost || sa.state === 'REKEYED')) {
       state.log('info', 'both ends rekeyed the IKE SA; ours is the redundant one')
       adoptIkeSa(state, sa, colliding)
       state.enqueue(next, new IkeDeleteTask(state))
@@ -163,6 +165,16 @@ export class IkeRekeyTask implements Task {
     const inputs = { chosen: verdict.proposal, ...nonces, spiI: next.spiI, spiR: next.spiR }
     return secureRekeyed(this.#state, sa, next, inputs, secret) ? nonces : 'it makes no suite'
   }
+}
+
+/**
+ * The peer uses the IKE SA that it made while we were making one: for it the collision is decided, although the answer
+ * that would decide it for us has not come.
+ */
+export function followCollision(state: SessionState, sa: IkeSa): void {
+  const old = state.current
+  if (old === undefined || old === sa || !(old.active instanceof IkeRekeyTask)) return
+  if (old.active.collidingSa === sa) adoptIkeSa(state, old, sa)
 }
 
 export type IkeRekeyAnswer = { readonly payloads: readonly Payload[]; readonly afterSending?: () => void }

@@ -36,7 +36,7 @@ export function answerInformational(
 ): InformationalAnswer {
   const { payloads } = request
   const deletes = findPayloads(payloads, PayloadType.DELETE)
-  if (deletes.some(({ protocolId }) => protocolId === ProtocolId.IKE)) {
+  if (isIkeDelete(payloads)) {
     return { payloads: [], afterSending: () => ikeSaDeleted(state, sa) }
   }
   const fatal = findNotifies(payloads).find(({ notifyType }) => FATAL_NOTIFIES.includes(notifyType))
@@ -46,6 +46,11 @@ export function answerInformational(
   noteReplayCounterSync(state, payloads)
   noteUnknown(state, payloads)
   return { payloads: [...deleteChildren(state, sa, deletes), ...mobikeAnswers(sa, payloads, path)] }
+}
+
+/** The last request on an IKE SA. */
+export function isIkeDelete(payloads: readonly Payload[]): boolean {
+  return findPayloads(payloads, PayloadType.DELETE).some(({ protocolId }) => protocolId === ProtocolId.IKE)
 }
 
 /** The peer says where it is now (RFC 4555 section 3.5). */
@@ -74,7 +79,7 @@ function deleteChildren(state: SessionState, sa: IkeSa, deletes: readonly Delete
     .flatMap(({ spis }) => spis.map(espSpiFromBytes))
   const answered: Uint8Array[] = []
   for (const spi of named) {
-    const child = spi === undefined ? undefined : state.childByPeerSpi(sa, spi)
+    const child = spi === undefined ? undefined : state.childByPeerSpi(spi)
     if (child === undefined) {
       if (spi !== undefined && sa.isCreatingChild && sa.deletedEarly.size < MAX_CHILD_SAS)
         sa.deletedEarly.add(spi)
@@ -114,8 +119,9 @@ function keepTasks(sa: IkeSa): void {
   const { active, successor } = sa
   if (active === undefined || successor === undefined || successor.isDead) return
   sa.active = undefined
-  // An address update was sent on both.
-  if (active.name !== 'mobike' && active.interrupted?.(successor)) successor.queue.unshift(active)
+  // An address update was sent on both; the rekeying has had its result.
+  const isSettled = active.name === 'mobike' || active.name === 'ike-rekey'
+  if (!isSettled && active.interrupted?.(successor)) successor.queue.unshift(active)
   else active.dispose?.()
 }
 
