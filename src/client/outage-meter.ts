@@ -24,13 +24,14 @@ export class OutageMeter {
     return wasPending ? (outageMs ?? 0) : undefined
   }
 
-  /**
-   * A change of path was made: the next arrival ends the outage.
-   * @param since when what came in broke off, if anything did
-   */
-  changed(since: number | undefined): void {
+  /** The path turned out to be dead, since then. */
+  lost(since: number): void {
+    this.#silentSince = Math.min(since, this.#silentSince ?? since)
+  }
+
+  /** A change of path was made: the next arrival ends the outage. */
+  changed(): void {
     this.#pending = true
-    if (since !== undefined) this.#silentSince = Math.min(since, this.#silentSince ?? since)
   }
 
   get waiting(): boolean {

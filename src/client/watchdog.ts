@@ -36,6 +36,7 @@ export class Watchdog {
   #last: TrafficCounters
   #timer: { cancel(): void } | undefined
   #changedAt = 0
+  #silentSince: number | undefined
 
   constructor(
     clock: Clock,
@@ -65,12 +66,12 @@ export class Watchdog {
 
   /** Nothing can be sent any more: the outage begins, even if nobody has noticed yet. */
   pathLost(): void {
-    this.#meter.sent(this.#clock.now())
+    this.#meter.lost(this.#clock.now())
   }
 
   /** The tunnel's traffic goes another way from now on. */
   pathChanged(): void {
-    this.#meter.changed(this.judge.silentSince)
+    this.#meter.changed()
     this.judge.reset()
     this.#changedAt = this.#clock.now()
   }
@@ -98,7 +99,11 @@ export class Watchdog {
     }
     if (received || sent) this.#events.onTraffic({ received, sent })
     const verdict = this.judge.verdict(now)
-    if (verdict === 'ask') this.judge.asked(now)
+    if (verdict === 'ask') {
+      this.judge.asked(now)
+      // The answer may come after the move: what was silent until then belongs to the outage.
+      this.#silentSince = this.judge.silentSince
+    } else if (verdict !== undefined && this.#silentSince !== undefined) this.#meter.lost(this.#silentSince)
     if (verdict !== undefined) this.#events.onVerdict(verdict)
   }
 }
