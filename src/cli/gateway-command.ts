@@ -11,12 +11,8 @@ import { startGateway } from '../gateway/gateway.ts'
 import { directories } from '../host/directories.ts'
 import { formatEndpoint } from '../transport/failure.ts'
 import { readInput } from './files.ts'
-import {
-  addGatewayOptions,
-  applyConfigFile,
-  type GatewayFlags,
-  resolveGatewayOptions
-} from './gateway-settings.ts'
+import { resolveGatewayOptions } from './gateway-resolve.ts'
+import { addGatewayOptions, applyConfigFile, type GatewayFlags } from './gateway-settings.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
 

@@ -6,7 +6,6 @@
  */
 import { randomBytes } from 'node:crypto'
 import { type Clock, systemClock } from '../clock.ts'
-import { toPem } from '../crypto/trust-store.ts'
 import type { RandomSource } from '../crypto/types.ts'
 import { GatewayPump } from '../dataplane/gateway-pump.ts'
 import { STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
@@ -16,14 +15,13 @@ import { DEFAULT_FRAGMENT_SIZE, DEFAULT_TIMERS } from '../ike/options.ts'
 import { IkeResponder } from '../ike/responder.ts'
 import type { IkeTimers, ResponderConfig } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
-import { UdpServer } from '../transport/udp-server.ts'
 import { formatCidr } from '../wire/cidr.ts'
 import { AddressPool, type Lease } from './address-pool.ts'
 import { Carriers } from './carriers.ts'
 import { Clients } from './clients.ts'
-import { ConnectionLimits } from './connection-limits.ts'
 import { familiesWithoutForwarding, type GatewayDevice, openGatewayDevice } from './device.ts'
 import type { GatewayEvent, ListeningAddress } from './events.ts'
+import { Listeners } from './listeners.ts'
 import {
   COOKIE_THRESHOLD,
   DEFAULT_GATEWAY_LIMITS,
@@ -33,7 +31,6 @@ import {
 } from './options.ts'
 import { gatewayPolicy } from './policy.ts'
 import { ResponderDriver } from './responder-driver.ts'
-import { type StreamListener, StreamServer } from './stream-server.ts'
 
 export interface GatewayEnvironment {
   readonly log: Logger
@@ -86,7 +83,6 @@ export async function startGateway(
 }
 
 class GatewayServer implements Gateway {
-  listening: readonly ListeningAddress[] = []
   readonly #options: GatewayOptions
   readonly #environment: GatewayEnvironment
   readonly #clock: Clock
@@ -100,8 +96,7 @@ class GatewayServer implements Gateway {
   #clients: Clients | undefined
   #device: GatewayDevice | undefined
   #pump: GatewayPump | undefined
-  #udp: UdpServer | undefined
-  #streams: StreamServer | undefined
+  #listeners: Listeners | undefined
   #tick: { cancel(): void } | undefined
   #closing: Promise<void> | undefined
   readonly failed: Promise<SystemError>
@@ -139,6 +134,10 @@ class GatewayServer implements Gateway {
     )
   }
 
+  get listening(): readonly ListeningAddress[] {
+    return this.#listeners?.addresses ?? []
+  }
+
   get interfaceName(): string {
     return this.#device?.tun.name ?? ''
   }
@@ -160,9 +159,12 @@ class GatewayServer implements Gateway {
     const { log, onEvent } = this.#environment
     this.#refuseNonsense()
     await this.#openDataPlane()
-    if (this.#options.udp) this.#openUdp()
-    await this.#openStreams()
-    this.listening = [...this.#udpAddresses(), ...this.#streamAddresses()]
+    this.#listeners = await Listeners.open(this.#options, {
+      limits: this.#limits,
+      log: log.child('transport'),
+      onStream: (transport) => this.#carriers.addStream(transport, this.#clock.now())
+    })
+    if (this.#listeners.udp !== undefined) this.#carriers.useUdp(this.#listeners.udp)
     this.#scheduleTick()
     const { identity, pools, cafile } = this.#options
     const unforwarded = familiesWithoutForwarding()
@@ -190,8 +192,7 @@ class GatewayServer implements Gateway {
     await this.#sayGoodbye()
     this.#driver.dispose()
     await this.#carriers.close()
-    await this.#streams?.close()
-    await this.#udp?.close()
+    await this.#listeners?.close()
     this.#pump?.stop()
     await this.#device?.close()
   }
@@ -266,45 +267,6 @@ class GatewayServer implements Gateway {
       onEvent
     })
     this.#pump.resume()
-  }
-
-  #openUdp(): void {
-    const { listen, ports } = this.#options
-    this.#udp = new UdpServer({ addresses: listen, ikePort: ports.ike, natTPort: ports.natT })
-    this.#carriers.useUdp(this.#udp)
-  }
-
-  async #openStreams(): Promise<void> {
-    const { listen, ports, tcp, tls, certificate } = this.#options
-    const addresses = listen.length === 0 ? [undefined] : listen
-    const listeners: StreamListener[] = addresses.flatMap((address) => [
-      ...(tcp ? [{ kind: 'tcp', address, port: ports.tcp } as const] : []),
-      ...(tls ? [{ kind: 'tls', address, port: ports.tls } as const] : [])
-    ])
-    const { maxConnections, maxConnectionsPerAddress, prefixTimeoutMs } = this.#limits
-    this.#streams = await StreamServer.open({
-      listeners,
-      tls: {
-        cert: certificate.chain.map((der) => toPem('CERTIFICATE', der)).join(''),
-        key: certificate.key.export({ format: 'pem', type: 'pkcs8' }).toString()
-      },
-      limits: new ConnectionLimits(maxConnections, maxConnectionsPerAddress),
-      prefixTimeoutMs,
-      log: this.#environment.log.child('transport'),
-      onStream: (transport) => this.#carriers.addStream(transport, this.#clock.now())
-    })
-  }
-
-  #udpAddresses(): ListeningAddress[] {
-    return (this.#udp?.listening ?? []).map(({ address, port }) => ({ transport: 'udp', address, port }))
-  }
-
-  #streamAddresses(): ListeningAddress[] {
-    return (this.#streams?.listening ?? []).map(({ kind, address, port }) => ({
-      transport: kind,
-      address,
-      port
-    }))
   }
 
   #scheduleTick(): void {

@@ -86,7 +86,7 @@ export function gatewayOptions(changes: Partial<GatewayOptions> = {}): GatewayOp
     timers: {},
     cookies: 'auto',
     maxHalfOpen: 64,
-    limits: { closePatienceMs: 1_000 },
+    limits: { closePatienceMs: 200 },
     ...changes
   }
 }
