@@ -166,6 +166,8 @@ export class LabNamespace {
   async close(): Promise<void> {
     await Promise.all([...this.#children].map((child) => terminate(child)))
     this.#holder.stdin?.end()
+    // Without this an otherwise idle program would end here, in the middle of it.
+    this.#holder.ref()
     await exited(this.#holder)
   }
 }
