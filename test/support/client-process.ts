@@ -7,16 +7,26 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { ClientEvent, ConnectedEvent, ErrorEvent } from '../../src/client/events.ts'
+import type { ClientEvent, ConnectedEvent } from '../../src/client/events.ts'
 import type { InteropNetwork } from './interop-network.ts'
 
 /** The command under test; `IKESTREAM_TEST_CLI` names another one, such as that of an installed package. */
 export const CLI =
   process.env['IKESTREAM_TEST_CLI'] ?? fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
 
-export type JsonLine = ClientEvent & { readonly schemaVersion: number; readonly time: string }
-type EventName = ClientEvent['event']
-type EventOf<N extends EventName> = Extract<ClientEvent, { readonly event: N }>
+/** The line that the command prints when it fails; a session knows no such event. */
+export interface ErrorEvent {
+  readonly event: 'error'
+  readonly code: string
+  readonly message: string
+  readonly hint: string | null
+  readonly exitCode: number
+}
+
+type AnyEvent = ClientEvent | ErrorEvent
+export type JsonLine = AnyEvent & { readonly schemaVersion: number; readonly time: string }
+type EventName = AnyEvent['event']
+type EventOf<N extends EventName> = Extract<AnyEvent, { readonly event: N }>
 
 /** Only ends tests that hang. */
 const EVENT_LIMIT_MS = 90_000

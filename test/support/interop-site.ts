@@ -6,6 +6,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TransportKind } from '../../src/wire/endpoint.ts'
+import type { BackgroundProcess } from './background.ts'
 import type { Charon } from './charon.ts'
 import { CLI, ClientProcess } from './client-process.ts'
 import { InteropNetwork } from './interop-network.ts'
@@ -29,6 +30,7 @@ export class InteropSite {
   /** What a client may change, as it was before any. */
   #stateBefore = ''
   readonly #clients: ClientProcess[] = []
+  #relay: BackgroundProcess | undefined
   #secrets = 0
 
   private constructor(network: InteropNetwork, gateway: Charon, pki: Pki, transport: TransportKind) {
@@ -88,6 +90,12 @@ export class InteropSite {
     const client = await this.start(...args)
     await client.connected()
     return client
+  }
+
+  /** All streams break; new ones are taken a moment later. */
+  async restartRelay(): Promise<void> {
+    await this.#relay?.stop('SIGKILL')
+    await this.#startRelay()
   }
 
   // --- credentials
@@ -158,6 +166,7 @@ export class InteropSite {
     const tls = ['--tls', '--certificate', pki.path('gw-rsa.chain.pem'), '--sslkey', pki.path('gw-rsa.key')]
     const args = ['--listen', '4500', '--listen', '443', ...tls, '--target', '127.0.0.1:4500']
     const relay = network.run(network.inGateway, [process.execPath, CLI, 'relay', ...args], 'relay')
+    this.#relay = relay
     await waitUntil('the relay to listen', async () => {
       if (!relay.running) throw new Error(`the relay ended:\n${await relay.output()}`)
       const sockets = await tryCommand(
