@@ -12,8 +12,8 @@ export type JsonLine = Readonly<Record<string, unknown>>
 
 /** A step of the demo was not observed. */
 export class DemoError extends SystemError {
-  constructor(message: string) {
-    super('demo-failed', message, { hint: 'Run with --verbose to see what the programs said.' })
+  constructor(message: string, hint?: string) {
+    super('demo-failed', message, { hint })
   }
 }
 
@@ -131,8 +131,13 @@ export class DemoProgram {
   }
 
   #failure(what: string): DemoError {
+    const error = this.#lines.findLast((line) => line['event'] === 'error')
+    if (error !== undefined) {
+      const hint = typeof error['hint'] === 'string' ? error['hint'] : undefined
+      return new DemoError(`The ${this.name} ${what}: ${String(error['message'])}`, hint)
+    }
     const said = this.#stderr.trim()
-    return new DemoError(`${this.name} ${what}${said === '' ? '' : `; it said:\n${said}`}`)
+    return new DemoError(`The ${this.name} ${what}${said === '' ? '.' : `; it said:\n${said}`}`)
   }
 }
 
