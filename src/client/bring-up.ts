@@ -302,7 +302,7 @@ function unreachable(reports: readonly RungReport[]): IkestreamError {
     'gateway-unreachable',
     `The gateway cannot be reached over any transport. ${tried.join('; ')}.`,
     {
-      hint: 'Check the address and the network; `ikestream check` tells what blocks each transport.'
+      hint: 'Check the address and the network; a proxy (--proxy) may be the only way out.'
     }
   )
 }

@@ -189,7 +189,7 @@ async function refuseExisting(path: string, name: string): Promise<void> {
       'session-running',
       `the session ${name} is running already (process ${found.owner.pid})`,
       {
-        hint: `end it with: ikestream disconnect ${name}`
+        hint: `end that one first (it ends cleanly on SIGTERM)`
       }
     )
   }

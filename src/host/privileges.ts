@@ -39,7 +39,7 @@ export function requireTunPrivileges(privileges: Privileges): void {
   }
   if (!privileges.netAdmin) {
     throw new AuthenticationError('no-net-admin', 'a tunnel cannot be made without CAP_NET_ADMIN', {
-      hint: 'run it with sudo, or use `ikestream exec`, which needs no privilege'
+      hint: 'run it with sudo, or give node CAP_NET_ADMIN'
     })
   }
   if (privileges.tunDevice === 'forbidden') {

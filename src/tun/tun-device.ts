@@ -195,8 +195,7 @@ function openControlSocket(): number {
   return fd >= 0 ? fd : c.socket(AddressFamily.INET6, type, 0)
 }
 
-const PRIVILEGE_HINT =
-  'Run as root (sudo), give node CAP_NET_ADMIN, or use "ikestream exec", which needs no privilege'
+const PRIVILEGE_HINT = 'Run as root (sudo), or give node CAP_NET_ADMIN'
 
 function openError(errno: number): SystemError | AuthenticationError {
   if (errno === Errno.EACCES || errno === Errno.EPERM)

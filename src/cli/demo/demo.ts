@@ -207,7 +207,8 @@ class Demo {
       (await this.#routes()) === routesBefore,
       'the client left other routes or devices behind than it found'
     )
-    this.#observed('clean disconnect', `gateway says ${down['reason']}; routes and devices as before`)
+    expectThat(down['reason'] === 'deleted-by-peer', `the gateway was not told of the end: ${down['reason']}`)
+    this.#observed('clean disconnect', 'the gateway got the DELETE; routes and devices as before')
     gateway.kill('SIGTERM')
     expectThat((await gateway.exited) === 0, 'the gateway did not end cleanly')
   }

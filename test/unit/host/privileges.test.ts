@@ -44,7 +44,7 @@ it('says what is missing, with the exit code and what to do', () => {
   }
   expect(failure(false, 'usable')).toMatchObject({
     exitCode: 77,
-    hint: expect.stringContaining('ikestream exec')
+    hint: expect.stringContaining('sudo')
   })
   expect(failure(true, 'forbidden')).toMatchObject({ exitCode: 77, code: 'tun-forbidden' })
   expect(failure(false, 'absent')).toMatchObject({
