@@ -6,6 +6,7 @@ import { DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS } from '../../src/crypto/p
 import type { ChildSaParameters } from '../../src/esp/types.ts'
 import { identityFromText } from '../../src/ike/auth/identity.ts'
 import type { LocalAuth, RemoteAuth } from '../../src/ike/auth/types.ts'
+import { NONCE_LENGTH } from '../../src/ike/options.ts'
 import { DEFAULT_TIMERS, IkeSession } from '../../src/ike/session.ts'
 import type { IkeOutput, InitiatorConfig, ResponderConfig, ResponderPolicy } from '../../src/ike/types.ts'
 import { Secret } from '../../src/secret.ts'
@@ -111,10 +112,23 @@ export function floatingPathPair(): { client: Path; gateway: Path; natT: { clien
   return { client: { ...on500.client, natT: natT.client }, gateway: on500.gateway, natT }
 }
 
+/** Seeded, but the first byte of coming nonces can be set, which decides collisions. */
+export class NonceRandom extends SeededRandom {
+  readonly nonceStarts: number[] = []
+
+  override bytes(length: number): Uint8Array {
+    const bytes = super.bytes(length)
+    const start = length === NONCE_LENGTH ? this.nonceStarts.shift() : undefined
+    if (start !== undefined) bytes[0] = start
+    return bytes
+  }
+}
+
 type SendOutput = Extract<IkeOutput, { type: 'send' }>
 
 /** One end: a session, the messages it wants sent, its Child SAs as a data plane would hold them, and its events. */
 export class End {
+  readonly config: InitiatorConfig | ResponderConfig
   readonly session: IkeSession
   readonly sent: SendOutput[] = []
   readonly events: Exclude<IkeOutput, { type: 'send' | 'log' }>[] = []
@@ -123,9 +137,12 @@ export class End {
   /** Inbound SPI of the Child SA that is sent on, by childId. */
   readonly sendingOn = new Map<number, number>()
   waiting: Promise<void>[] = []
+  readonly random: NonceRandom
 
   constructor(config: InitiatorConfig | ResponderConfig, seed: number, options: { logKeys?: boolean } = {}) {
-    const environment = { random: new SeededRandom(seed), wallClockMs: () => Date.UTC(2026, 5, 1) }
+    this.config = config
+    this.random = new NonceRandom(seed)
+    const environment = { random: this.random, wallClockMs: () => Date.UTC(2026, 5, 1) }
     this.session = new IkeSession(config, environment, options)
   }
 
@@ -134,6 +151,16 @@ export class End {
       this.#take(output)
     }
   }
+
+  /** What it has said since the last call, such as `CREATE_CHILD_SA request 2 [ SA NONCE TSi TSr ]`. */
+  said(): string[] {
+    const lines = this.logs.filter((line) => line.startsWith('debug sending '))
+    const fresh = lines.slice(this.#saidBefore)
+    this.#saidBefore = lines.length
+    return fresh.map((line) => line.slice('debug sending '.length))
+  }
+
+  #saidBefore = 0
 
   /** Events of a type, in order. */
   of<T extends IkeOutput['type']>(type: T): Extract<IkeOutput, { type: T }>[] {
