@@ -14,6 +14,8 @@ import { Ladder } from '../transport/ladder.ts'
 import type { LadderInput, LadderOutput, LadderTimings, Rung, RungReport } from '../transport/ladder-types.ts'
 import type { Transport, TransportFailure } from '../transport/types.ts'
 import type { Path, TransportKind } from '../wire/endpoint.ts'
+import { ExchangeType } from '../wire/ike-constants.ts'
+import { readMessageHeader } from '../wire/ike-header.ts'
 import { type Clock, IkeDriver, type IkeEvent } from './ike-driver.ts'
 import { type Established, ikeOnlyHandlers } from './link.ts'
 import type { Candidate, Opened } from './openings.ts'
@@ -175,8 +177,9 @@ class BringUp {
   #receive(attempt: Attempt, message: Uint8Array, path: Path): void {
     attempt.heard = true
     attempt.driver?.receive(message, path)
-    // Slow EAP servers and long chains take their time: every further message shows that the path works.
-    if (attempt.answered) this.#input((now) => this.#ladder.ikeProgress(now, attempt.rung.id))
+    // Slow EAP servers and long chains take their time: every message behind IKE_SA_INIT shows that the path works.
+    if (attempt.answered && isAuthAnswer(message))
+      this.#input((now) => this.#ladder.ikeProgress(now, attempt.rung.id))
   }
 
   #transportClosed(attempt: Attempt, failure: TransportFailure): void {
@@ -264,9 +267,17 @@ class BringUp {
     const { driver, transport, info, events } = attempt ?? {}
     if (driver === undefined || transport === undefined || info === undefined || events === undefined) return
     this.#attempts.delete(rung.id)
+    this.#concludeOthers(rung)
     this.#finish()
     const candidate = { kind: rung.transport, address: rung.address }
     this.#resolve({ link: { driver, info, transport, candidate, fresh: true }, events, probeLater })
+  }
+
+  /** Whoever reads that a rung is tried also reads what became of it. */
+  #concludeOthers(chosen: Rung): void {
+    this.#ladder.espConfirmed(this.#options.clock.now(), chosen.id)
+    for (let output = this.#ladder.poll(); output !== undefined; output = this.#ladder.poll())
+      if (output.type === 'report') this.#options.onReport(output)
   }
 
   #fail(error: unknown): void {
@@ -292,10 +303,24 @@ function isHalfWay(session: IkeSession): boolean {
   return session.state === 'CONNECTING'
 }
 
+/**
+ * IKE_SA_INIT, also answered twice, only says that port 500 passes (RFC 7296 section 2.23: IKE_AUTH goes to 4500), and
+ * rubbish says nothing.
+ */
+function isAuthAnswer(message: Uint8Array): boolean {
+  try {
+    const { header } = readMessageHeader(message)
+    return header.isResponse && header.exchangeType === ExchangeType.IKE_AUTH
+  } catch {
+    return false
+  }
+}
+
 /** One sentence that names every rung and why it failed, in order. */
 function unreachable(reports: readonly RungReport[]): IkestreamError {
+  const several = new Set(reports.map(({ rung }) => rung.address)).size > 1
   const tried = reports.map(({ rung, message, reason }) => {
-    const name = rung.transport.toUpperCase()
+    const name = `${rung.transport.toUpperCase()}${several ? ` to ${rung.address}` : ''}`
     return `${name}: ${message === '' ? reason : message}`
   })
   return new UnreachableError(

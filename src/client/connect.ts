@@ -13,6 +13,7 @@ import { proxyLabel } from '../transport/proxy-url.ts'
 import { resolveServer } from '../transport/resolve.ts'
 import { TlsSessionCache } from '../transport/tls.ts'
 import type { ClientEvent } from './events.ts'
+import { GatewayAddresses } from './gateway-addresses.ts'
 import { systemClock } from './ike-driver.ts'
 import { KeyTables } from './key-tables.ts'
 import { currentNetwork } from './network-identity.ts'
@@ -39,6 +40,9 @@ export interface RunningSession {
   readonly ended: Promise<void>
 }
 
+/** A slow name server must not delay the first attempt much longer than it would anyway. */
+const RECALL_TIMEOUT_MS = 5_000
+
 const systemRandom: RandomSource = { bytes: (length) => randomBytes(length) }
 
 /** Starts a session: the device is there when this resolves, the tunnel is up when the `connected` event comes. */
@@ -48,6 +52,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const { log, stateDirectory } = handlers
   const keyTables = options.keyDirectory === undefined ? undefined : new KeyTables(options.keyDirectory)
   const factory = new SessionFactory(options, { random: systemRandom, wallClockMs: () => Date.now() })
+  const addresses = new GatewayAddresses((signal) => resolveServer(options.server, { signal }), systemClock)
   let session: VpnSession | undefined
   const tunnel = await Tunnel.open(options, {
     log,
@@ -56,13 +61,13 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     stateDirectory,
     keyTables,
     softLimits: factory.softLimits,
+    gatewayAddresses: () => addresses.known,
     onSoftLimit: (spiIn) => session?.childLimitReached(spiIn),
     onDeviceGone: (reason) => session?.stop(reason)
   })
   const opener = new TransportOpener(options, new TlsSessionCache())
   const memory = new NetworkMemory({ file: networkMemoryFile(stateDirectory), log })
   const runner = new SystemCommandRunner(log.child('host'))
-  const resolve = (signal?: AbortSignal): Promise<string[]> => resolveServer(options.server, { signal })
   const proxy = opener.proxyFor('tcp')
   session = new VpnSession(options, {
     clock: systemClock,
@@ -70,13 +75,13 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     tunnel,
     factory,
     open: (candidate, signal, timeoutMs) => opener.open(candidate, signal, timeoutMs),
-    resolve,
+    addresses,
     streamTarget:
       proxy === undefined
         ? { via: null, addresses: undefined }
         : { via: proxyLabel(proxy), addresses: [options.server] },
     recall: async () => {
-      const [address] = await resolve().catch(() => [])
+      const [address] = await addresses.find(AbortSignal.timeout(RECALL_TIMEOUT_MS)).catch(() => [])
       const network = await currentNetwork(address, runner)
       return network === undefined ? undefined : memory.recall(network, options.server)
     },

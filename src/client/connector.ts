@@ -66,14 +66,19 @@ export class Connector {
     preferred: readonly string[],
     remembered?: RememberedPath
   ): Promise<BringUpResult> {
-    const { factory, clock, log, resolve, streamTarget, open } = this.#environment
+    const { factory, clock, log, addresses: gateway, streamTarget, open } = this.#environment
     const { timeoutMs, ladder: timings } = this.#options
     const limit = AbortSignal.any([this.#signal, timeoutSignal(timeoutMs)])
     try {
-      const addresses = await resolve(limit)
       const { via, addresses: streamAddresses } = streamTarget
+      const addresses = await gateway.find(limit).catch((error) => {
+        // Where only a proxy leads out, only the proxy may know names; without one this is the end.
+        if (streamAddresses === undefined || limit.aborted) throw error
+        return []
+      })
+      const reachable = addresses.length > 0 ? order : order.filter((kind) => kind !== 'udp')
       return await bringUp({
-        ladder: { addresses, order, via, streamAddresses, remembered },
+        ladder: { addresses, order: reachable, via, streamAddresses, remembered },
         timings,
         clock,
         log,

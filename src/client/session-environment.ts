@@ -5,6 +5,7 @@
 import type { Logger } from '../log.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { ClientEvent } from './events.ts'
+import type { GatewayAddresses } from './gateway-addresses.ts'
 import type { Clock } from './ike-driver.ts'
 import type { Candidate, Opened } from './openings.ts'
 import type { SessionFactory } from './session-factory.ts'
@@ -17,8 +18,7 @@ export interface SessionEnvironment {
   readonly tunnel: Tunnel
   /** Never rejects. */
   readonly open: (candidate: Candidate, signal: AbortSignal, timeoutMs: number) => Promise<Opened>
-  /** Addresses of the gateway, best first; resolved anew for each attempt. */
-  readonly resolve: (signal: AbortSignal) => Promise<readonly string[]>
+  readonly addresses: GatewayAddresses
   /** Names behind proxies are not resolved here; see `LadderInput`. */
   readonly streamTarget: { readonly via: string | null; readonly addresses: readonly string[] | undefined }
   /** What worked last on this network, if anything is remembered of it. */

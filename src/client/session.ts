@@ -7,6 +7,7 @@
  * the old one is broken whenever the old one still lives.
  * @module
  */
+import { isIP } from 'node:net'
 import { type IkestreamError, TemporaryError, UnreachableError } from '../errors.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import { Backoff } from './backoff.ts'
@@ -148,7 +149,7 @@ export class VpnSession {
       if (pauseMs > 0) await pause(pauseMs, clock, this.#abort.signal)
       // UDP that did not answer the first time has had its chance: waiting for it again only lengthens the outage.
       const again = pauseMs > 0 ? order.filter((kind) => kind !== 'udp') : order
-      const candidates = await this.#candidates(again, link)
+      const candidates = this.#candidates(again, link)
       const move = await this.#keeper.move(link, candidates, this.#abort.signal)
       if (this.#stopReason !== undefined) return
       if (move !== undefined) {
@@ -222,26 +223,23 @@ export class VpnSession {
   }
 
   async #returnToUdp(link: Link): Promise<void> {
-    const [candidate] = await this.#candidates(['udp'], link)
+    const [candidate] = this.#candidates(['udp'], link)
     const move = await this.#udpReturn.attempt(link, candidate)
     if (this.#stopReason !== undefined) return
     if (move === undefined) this.#udpReturn.schedule(link)
     else this.#moved(link, move, 'udp-available')
   }
 
-  /** For each transport the address in use first, then the others. */
-  async #candidates(order: readonly TransportKind[], link: Link): Promise<Candidate[]> {
-    const known = link.candidate.address
-    let addresses: readonly string[] = [known]
-    try {
-      const found = await this.#environment.resolve(this.#abort.signal)
-      addresses = found.includes(known) ? [known, ...found.filter((other) => other !== known)] : found
-    } catch {
-      // Without DNS the address that worked is still worth trying.
-    }
-    const { addresses: streamAddresses } = this.#environment.streamTarget
+  /** For each transport the address in use first, then the others. No lookup: with a dead path there may be no DNS. */
+  #candidates(order: readonly TransportKind[], link: Link): Candidate[] {
+    const { addresses, streamTarget } = this.#environment
+    const inUse = link.candidate.address
+    const gateway = [inUse, ...addresses.known.filter((other) => other !== inUse)]
     return order.flatMap((kind) =>
-      (kind === 'udp' ? addresses : (streamAddresses ?? addresses)).map((address) => ({ kind, address }))
+      (kind === 'udp' ? gateway.filter(isAddress) : (streamTarget.addresses ?? gateway)).map((address) => ({
+        kind,
+        address
+      }))
     )
   }
 
@@ -305,4 +303,9 @@ export class VpnSession {
     const durationMs = Math.round(clock.now() - this.#connectedAt)
     onEvent({ event: 'disconnected', reason: this.#stopReason ?? 'error', bytesIn, bytesOut, durationMs })
   }
+}
+
+/** Behind a proxy the candidate in use is a name, which UDP cannot be sent to. */
+function isAddress(text: string): boolean {
+  return isIP(text) !== 0
 }

@@ -38,6 +38,8 @@ export interface TunnelEnvironment {
   readonly keyTables: KeyTables | undefined
   /** Bytes and packets after which a Child SA is rekeyed. */
   readonly softLimits: SoftLimits
+  /** All addresses of the gateway that are known: packets to any of them stay outside the tunnel. */
+  readonly gatewayAddresses: () => readonly string[]
   readonly onSoftLimit: (spiIn: number) => void
   readonly onDeviceGone: (reason: string) => void
 }
@@ -56,7 +58,7 @@ export class Tunnel {
   #applied: AppliedConfig | undefined
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
-  #pinned: string | undefined
+  #pinned: readonly string[] = []
   #mtu = STREAM_TUNNEL_MTU
 
   /**
@@ -202,7 +204,7 @@ export class Tunnel {
     if (before === undefined) {
       this.#mtu = this.#mtuFor(transport)
       this.#pump.setMtu(this.#mtu)
-      this.#pinned = transport.outerRemote.address
+      this.#pinned = this.#outside(transport)
       await this.#applyFirst(info, transport)
     } else {
       this.#fitMtu()
@@ -245,7 +247,7 @@ export class Tunnel {
       mtu: this.#mtu,
       routes: options.routes ? routes : [],
       // Inside a namespace of its own the tunnel cannot swallow the gateway's packets; a script is told in any case.
-      pinned: netns === undefined || script !== undefined ? [transport.outerRemote.address] : [],
+      pinned: netns === undefined || script !== undefined ? this.#pinned : [],
       dns: options.dns ? dnsSettings(info, routes) : undefined
     }
     const context = { runner: this.#runner, log: this.#environment.log.child('host'), journal: this.#journal }
@@ -253,7 +255,11 @@ export class Tunnel {
       script === undefined
         ? await applyTunnelConfig(config, context)
         : await applyVpncScript(config, { script }, context)
-    for (const { message } of this.#applied.conflicts) this.#environment.log.log('warn', message)
+    for (const { kind, subject, message } of this.#applied.conflicts) {
+      // Another address of the gateway that this machine has no route to is nothing to worry about.
+      const minor = kind === 'gateway-unrouted' && subject !== transport.outerRemote.address
+      this.#environment.log.log(minor ? 'debug' : 'warn', message)
+    }
   }
 
   #plan(info: EstablishedInfo): {
@@ -280,12 +286,18 @@ export class Tunnel {
     await this.#applied?.replaceAddresses(this.#plan(info).addresses)
   }
 
+  /** The address in use (a proxy's, maybe) and every other that a move may try: they must not go into the tunnel. */
+  #outside(transport: Transport): string[] {
+    return [...new Set([transport.outerRemote.address, ...this.#environment.gatewayAddresses()])]
+  }
+
   async #updatePinned(transport: Transport): Promise<void> {
-    const { address } = transport.outerRemote
-    if (this.#applied === undefined || this.#options.netns !== undefined || address === this.#pinned) return
-    this.#pinned = address
+    if (this.#applied === undefined || this.#options.netns !== undefined) return
+    const pinned = this.#outside(transport)
+    if (pinned.join() === this.#pinned.join()) return
+    this.#pinned = pinned
     try {
-      await this.#applied.updatePinned([address])
+      await this.#applied.updatePinned(pinned)
     } catch (error) {
       this.#complain(error)
     }
