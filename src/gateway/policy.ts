@@ -65,6 +65,7 @@ export function gatewayPolicy(options: GatewayOptions, pool: AddressPool): Gatew
 }
 
 export class GatewayPolicy implements ResponderPolicy {
+  readonly clientTrust: TrustStore | undefined
   readonly localTs: readonly TrafficSelector[]
   readonly #credentials: GatewayCredentials
   readonly #pool: AddressPool
@@ -74,6 +75,7 @@ export class GatewayPolicy implements ResponderPolicy {
     this.#credentials = credentials
     this.#pool = pool
     this.#network = network
+    this.clientTrust = credentials.clientTrust
     this.localTs = network.localTs
   }
 

@@ -6,6 +6,7 @@
  * engine touches no socket, timer, clock or random generator of its own.
  * @module
  */
+import type { TrustStore } from '../crypto/certificate.ts'
 import type { RandomSource } from '../crypto/types.ts'
 import type { IkestreamError } from '../errors.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
@@ -108,6 +109,8 @@ export interface ResponderPolicy {
   /** Addresses for an authenticated peer; undefined: INTERNAL_ADDRESS_FAILURE. */
   assign(peer: string, request: readonly ConfigAttributeValue[]): AssignedConfig | undefined
   release(peer: string, config: AssignedConfig): void
+  /** Who signs initiators' certificates: named in CERTREQ (RFC 7296 section 1.2), without which many clients send none. */
+  readonly clientTrust?: TrustStore | undefined
   /** What this responder lets the peer reach; the engine intersects it with the offer (RFC 7296 section 2.9). */
   readonly localTs: readonly TrafficSelector[]
   /** What a peer without an assigned address may send from; undefined: nothing. */

@@ -5,9 +5,10 @@
 import { startKeyExchange } from '../../crypto/key-exchange.ts'
 import { chooseProposal, proposalGroups, withSpi } from '../../crypto/proposal.ts'
 import type { Path } from '../../wire/endpoint.ts'
-import { NotifyType, PayloadType } from '../../wire/ike-constants.ts'
+import { CertEncoding, NotifyType, PayloadType } from '../../wire/ike-constants.ts'
 import { findPayload, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload } from '../../wire/ike-message.ts'
+import { certificateRequest } from '../auth/authenticator.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { NONCE_LENGTH } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
@@ -72,7 +73,8 @@ export function answerInit(state: SessionState, request: InboundMessage, path: P
       { type: PayloadType.NONCE, data: nonceR },
       ...natDetectionPayloads(sa.spiI, sa.spiR, path),
       ...supportNotifies(),
-      notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED)
+      notify(NotifyType.CHILDLESS_IKEV2_SUPPORTED),
+      ...certificateRequests(state.config)
     ],
     complete(response, requestBytes) {
       const security = deriveInitialSecurity(inputs, sharedSecret)
@@ -85,6 +87,18 @@ export function answerInit(state: SessionState, request: InboundMessage, path: P
       if (security !== undefined) secureIkeSa(state, sa, security)
     }
   }
+}
+
+function certificateRequests(config: SessionState['config']): Payload[] {
+  const trust = config.role === 'responder' ? config.policy.clientTrust : undefined
+  if (trust === undefined || trust.anchors.length === 0) return []
+  return [
+    {
+      type: PayloadType.CERTREQ,
+      encoding: CertEncoding.X509_SIGNATURE,
+      authorities: certificateRequest(trust)
+    }
+  ]
 }
 
 function refuse(error: NotifyPayload): InitAnswer {
