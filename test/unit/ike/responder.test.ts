@@ -1,0 +1,225 @@
+import { describe, expect, it } from 'vitest'
+import { COOKIE_SECRET_LIFETIME_MS } from '../../../src/ike/options.ts'
+import { IkeResponder } from '../../../src/ike/responder.ts'
+import type { IkeOutput, ResponderConfig, ResponderPolicy } from '../../../src/ike/types.ts'
+import type { Path } from '../../../src/wire/endpoint.ts'
+import { decodeMessage } from '../../../src/wire/ike-codec.ts'
+import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
+import { findNotify } from '../../../src/wire/ike-helpers.ts'
+import { End, initiatorConfig, pathPair, responderConfig } from '../../support/ike-pair.ts'
+import { SeededRandom } from '../../support/seeded-random.ts'
+
+/** A responder and any number of clients, each on a path of its own. */
+class Hub {
+  readonly responder: IkeResponder
+  readonly events: IkeOutput[] = []
+  now = 1000
+  readonly #clients = new Map<number, { end: End; path: Path }>()
+  #seed = 100
+
+  constructor(config: Partial<ResponderConfig> = {}, policy: Partial<ResponderPolicy> = {}) {
+    const environment = { random: new SeededRandom(7), wallClockMs: () => 0 }
+    this.responder = new IkeResponder(responderConfig(config, policy), environment)
+  }
+
+  /** A client that has sent its first message, at `address` and `port`. */
+  client(address = '198.51.100.2', port = 4500, transport: Path['transport'] = 'udp') {
+    const path = pathPair(transport, { address, port })
+    const end = new End(initiatorConfig(), ++this.#seed)
+    this.#clients.set(path.gateway.id, { end, path: path.client })
+    end.session.connect(this.now, path.client)
+    end.drain()
+    return { end, path }
+  }
+
+  /** Delivers the oldest message of a client. */
+  pass(client: { end: End; path: { gateway: Path } }): void {
+    const output = client.end.sent.shift()
+    if (output !== undefined) this.responder.receive(this.now, output.message, client.path.gateway)
+  }
+
+  /** Delivers the responder's messages; @returns them. */
+  flush(deliver = true): Uint8Array[] {
+    const messages: Uint8Array[] = []
+    for (let next = this.responder.poll(); next !== undefined; next = this.responder.poll()) {
+      const { output } = next
+      if (output.type !== 'send') {
+        this.events.push(output)
+        continue
+      }
+      messages.push(output.message)
+      const client = this.#clients.get(output.path.id)
+      if (!deliver || client === undefined) continue
+      client.end.session.receive(this.now, output.message, client.path)
+      client.end.drain()
+    }
+    return messages
+  }
+
+  settle(client: { end: End; path: { gateway: Path } }): void {
+    for (let count = 0; count < 50 && client.end.sent.length > 0; count++) {
+      this.pass(client)
+      this.flush()
+    }
+  }
+}
+
+function notifyIn(message: Uint8Array | undefined, notifyType: number) {
+  const decoded = decodeMessage(message ?? new Uint8Array(0))
+  if (!decoded.ok) throw decoded.error
+  return findNotify(decoded.message.payloads, notifyType)
+}
+
+describe('a responder', () => {
+  it('keeps several clients apart by SPI', () => {
+    const hub = new Hub()
+    const clients = [hub.client('198.51.100.2'), hub.client('198.51.100.3'), hub.client('198.51.100.2', 7)]
+    for (const client of clients) hub.settle(client)
+    for (const { end } of clients) expect(end.of('established')).toHaveLength(1)
+    expect(hub.responder.sessions).toHaveLength(3)
+    expect(hub.responder.halfOpen).toBe(0)
+  })
+
+  it('answers a repeated IKE_SA_INIT with the same bytes and no second session', () => {
+    const hub = new Hub()
+    const client = hub.client()
+    const [first] = client.end.sent
+    if (first === undefined) throw new Error('nothing sent')
+    hub.responder.receive(hub.now, first.message, client.path.gateway)
+    const [answer] = hub.flush(false)
+    hub.responder.receive(hub.now, first.message, client.path.gateway)
+    const [again] = hub.flush(false)
+    expect(again).toEqual(answer)
+    expect(hub.responder.sessions).toHaveLength(1)
+  })
+
+  it('forgets an IKE_SA_INIT that it refuses', () => {
+    const hub = new Hub({ ikeProposals: [] })
+    const client = hub.client()
+    hub.pass(client)
+    expect(notifyIn(hub.flush(false)[0], NotifyType.NO_PROPOSAL_CHOSEN)).toBeDefined()
+    expect(hub.responder.sessions).toEqual([])
+    expect(hub.responder.halfOpen).toBe(0)
+  })
+
+  it('asks for cookies above the threshold, statelessly, and lets those in who bring them', () => {
+    const hub = new Hub({ cookieThreshold: 1, maxHalfOpenPerAddress: 5 })
+    hub.pass(hub.client('198.51.100.9'))
+    hub.flush()
+    const client = hub.client()
+    hub.pass(client)
+    expect(notifyIn(hub.flush()[0], NotifyType.COOKIE)?.data).toHaveLength(33)
+    expect(hub.responder.sessions).toHaveLength(1)
+    hub.settle(client)
+    expect(client.end.of('established')).toHaveLength(1)
+  })
+
+  it('takes a cookie over another port, but not from another address, nor when it is old', () => {
+    const hub = new Hub({ cookies: 'always' })
+    const client = hub.client('198.51.100.2', 4500)
+    hub.pass(client)
+    hub.flush()
+    const [withCookie] = client.end.sent
+    if (withCookie === undefined) throw new Error('no second IKE_SA_INIT')
+    const elsewhere = pathPair('udp', { address: '198.51.100.200', port: 4500 }).gateway
+    hub.responder.receive(hub.now, withCookie.message, elsewhere)
+    expect(notifyIn(hub.flush(false)[0], NotifyType.COOKIE)).toBeDefined()
+    hub.responder.receive(hub.now + 3 * COOKIE_SECRET_LIFETIME_MS, withCookie.message, client.path.gateway)
+    expect(notifyIn(hub.flush(false)[0], NotifyType.COOKIE)).toBeDefined()
+    expect(hub.responder.sessions).toEqual([])
+    const fresh = new Hub({ cookies: 'always' })
+    const other = fresh.client('198.51.100.2', 4500)
+    fresh.pass(other)
+    fresh.flush()
+    const otherPort = pathPair('udp', { address: '198.51.100.2', port: 61_000 }).gateway
+    fresh.responder.receive(fresh.now, other.end.sent[0]?.message ?? new Uint8Array(0), otherPort)
+    fresh.flush(false)
+    expect(fresh.responder.sessions).toHaveLength(1)
+  })
+
+  it('asks for no cookie on a stream unless told to', () => {
+    const hub = new Hub({ cookieThreshold: 0 })
+    const client = hub.client('198.51.100.2', 4500, 'tcp')
+    hub.settle(client)
+    expect(client.end.of('established')).toHaveLength(1)
+  })
+
+  it('bounds half-open sessions in all and for each address, and forgets them in time', () => {
+    const hub = new Hub({ cookies: 'never', maxHalfOpen: 5, maxHalfOpenPerAddress: 2 })
+    for (let port = 1; port <= 4; port++) hub.pass(hub.client('198.51.100.2', port))
+    expect(hub.responder.halfOpen).toBe(2)
+    for (let host = 3; host <= 20; host++) hub.pass(hub.client(`198.51.100.${host}`))
+    expect(hub.responder.halfOpen).toBe(5)
+    hub.flush(false)
+    expect(hub.responder.nextTimeout()).toBe(hub.now + 30_000)
+    hub.responder.timeout(hub.now + 30_000)
+    hub.flush(false)
+    expect(hub.responder.sessions).toEqual([])
+    expect(hub.responder.halfOpen).toBe(0)
+  })
+
+  it('tells requests for unknown SPIs so, not too often, and never answers a response', () => {
+    const hub = new Hub()
+    const { path } = hub.client()
+    const message = Uint8Array.from(Buffer.alloc(32))
+    const header = (flags: number) => {
+      message.set([1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2])
+      message.set([0, 0x20, ExchangeType.INFORMATIONAL, flags, 0, 0, 0, 9, 0, 0, 0, 32], 16)
+      return message
+    }
+    hub.responder.receive(hub.now, header(0x20), path.gateway)
+    hub.responder.receive(hub.now, header(0x28), path.gateway)
+    expect(hub.flush(false)).toEqual([])
+    for (let count = 0; count < 50; count++) hub.responder.receive(hub.now, header(0x08), path.gateway)
+    const answers = hub.flush(false)
+    expect(answers).toHaveLength(10)
+    expect(notifyIn(answers[0], NotifyType.INVALID_IKE_SPI)).toBeDefined()
+    // The same SPIs and Message ID, from the responder's side.
+    expect(answers[0]?.subarray(0, 16)).toEqual(message.subarray(0, 16))
+    expect(answers[0]?.subarray(18, 24)).toEqual(Uint8Array.of(37, 0x20, 0, 0, 0, 9))
+    hub.responder.receive(hub.now + 1000, header(0x08), path.gateway)
+    expect(hub.flush(false)).toHaveLength(1)
+  })
+
+  it('answers a higher major version with its own, and an IKEv1 peer not at all', () => {
+    const hub = new Hub()
+    const { path } = hub.client()
+    const message = new Uint8Array(28)
+    message.set([1, 1, 1, 1, 1, 1, 1, 1])
+    message.set([33, 0x30, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 28], 16)
+    hub.responder.receive(hub.now, message, path.gateway)
+    const [answer] = hub.flush(false)
+    expect(notifyIn(answer, NotifyType.INVALID_MAJOR_VERSION)).toBeDefined()
+    message[17] = 0x10
+    hub.responder.receive(hub.now, message, path.gateway)
+    expect(hub.flush(false)).toEqual([])
+  })
+
+  it('gives addresses back and forgets the session when the client leaves', () => {
+    const released: string[] = []
+    const hub = new Hub({}, { release: (peer) => released.push(peer) })
+    const client = hub.client()
+    hub.settle(client)
+    client.end.session.close(hub.now)
+    client.end.drain()
+    hub.settle(client)
+    expect(client.end.of('closed')).toMatchObject([{ reason: 'requested', error: undefined }])
+    expect(released).toEqual(['alice@example.org'])
+    expect(hub.responder.sessions).toEqual([])
+  })
+
+  it('follows a session over rekeyings and drains what its methods leave behind', () => {
+    const hub = new Hub()
+    const client = hub.client()
+    hub.settle(client)
+    const [session] = hub.responder.sessions
+    session?.rekeyIke(hub.now)
+    hub.flush()
+    hub.settle(client)
+    client.end.session.checkLiveness(hub.now)
+    client.end.drain()
+    hub.settle(client)
+    expect(client.end.of('rekeyed')).toHaveLength(1)
+    expect(client.end.of('liveness')).toHaveLength(1)
+  })
+})
