@@ -34,8 +34,9 @@ for (const transport of TRANSPORTS) {
       const client = await site.connect('psk', await site.psk())
       const seen = client.events.length
       await site.gateway.terminate('psk')
-      await client.event('reconnecting')
-      await client.event('connected', () => true, seen)
+      await client.event('reconnecting', ({ reason }) => reason === 'deleted-by-peer')
+      await untilPingPasses(site, client)
+      await client.event('path-changed', ({ from, to }) => from === transport && to === transport, seen)
       await expectWorkingTunnel(site, client)
       await expectCleanEnd(site, client, 'psk')
     })
@@ -53,9 +54,9 @@ for (const transport of TRANSPORTS) {
       const seen = client.events.length
       await site.gateway.restart({ silently: true })
       // liveness is only asked for when traffic goes out and nothing comes back
-      const reconnected = client.event('connected', () => true, seen)
       await untilPingPasses(site, client)
-      await reconnected
+      await client.event('reconnecting', () => true, seen)
+      await client.event('path-changed', () => true, seen)
       await expectWorkingTunnel(site, client)
       await expectCleanEnd(site, client, 'psk')
     })
@@ -83,17 +84,27 @@ for (const transport of TRANSPORTS) {
         return (sa?.children[0]?.bytesOut ?? 0) > 1_000_000
       })
       site.gateway.freeze()
-      await new Promise((resolve) => setTimeout(resolve, 500))
+      await waitUntil('packets to pile up in front of the gateway', async () => {
+        const { stdout } = await site.network.gateway.run(['ss', '-Hlun', 'sport = :4500'])
+        return stdout.split('\n').some((line) => Number(line.split(/\s+/)[1]) > 10_000)
+      })
       site.gateway.thaw()
       expect(await download).toMatchObject({ matches: true })
       await expectCleanEnd(site, client, 'psk')
     })
 
-    test('reconnects on SIGUSR2', async () => {
+    test('opens a new path on SIGUSR2, with the IKE SA that it has', async () => {
       const client = await site.connect('psk', await site.psk())
-      const seen = client.events.length
+      await expectWorkingTunnel(site, client)
+      const [before] = await site.gateway.listSas('psk')
       client.signal('SIGUSR2')
-      await client.event('connected', () => true, seen)
+      await waitUntil('another source port', async () => {
+        const [after] = await site.gateway.listSas('psk')
+        return after !== undefined && after.remotePort !== before?.remotePort
+      })
+      expect((await site.gateway.listSas('psk')).map(({ initiatorSpi }) => initiatorSpi)).toEqual([
+        before?.initiatorSpi
+      ])
       await expectWorkingTunnel(site, client)
       await expectCleanEnd(site, client, 'psk')
     })

@@ -16,6 +16,8 @@ import { waitUntil } from './wait-until.ts'
 
 export const INNER_V4 = '10.77.0.1'
 export const INNER_V6 = 'fd00:77::1'
+/** Hosts that are there but serve nothing: the name servers that the gateway names, for one. */
+const INNER_OTHERS = ['10.77.0.53/24', '10.77.0.54/24', 'fd00:77::53/64 nodad']
 /** Stands for the rest of the Internet; reached through the connection `full` only. */
 export const BEYOND_V4 = '203.0.113.80'
 export const BEYOND_V6 = '2001:db8:80::80'
@@ -166,6 +168,7 @@ export class InteropNetwork {
       `addr add ${this.gatewayV6}/64 dev wan0 nodad`,
       `addr add ${INNER_V4}/24 dev inner0`,
       `addr add ${INNER_V6}/64 dev inner0 nodad`,
+      ...INNER_OTHERS.map((address) => `addr add dev inner0 ${address}`),
       `addr add ${BEYOND_V4}/32 dev inner0`,
       `addr add ${BEYOND_V6}/128 dev inner0 nodad`,
       ...guardRules()
