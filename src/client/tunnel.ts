@@ -170,8 +170,8 @@ export class Tunnel {
     return {
       onIke,
       onClose,
-      onEsp: (buffer, offset, length) => {
-        pump.handleEsp(buffer, offset, length)
+      onEsp: (buffer, offset, length, _path, ecn) => {
+        pump.handleEsp(buffer, offset, length, ecn)
       },
       onEspBatchEnd: () => pump.handleEspBatchEnd(),
       onWritable: () => pump.handleWritable(),

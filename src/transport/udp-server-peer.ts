@@ -34,7 +34,7 @@ export interface UdpPeerOptions {
   /** Shared by all sockets of the server, which are read one after the other. */
   readonly receiveBuffer: Buffer
   /** Datagrams that belong to somebody else: `sockaddr` of the sender, `length` bytes in the receive buffer. */
-  onForeign(sockaddr: Buffer, length: number, segmentLength: number): void
+  onForeign(sockaddr: Buffer, length: number, segmentLength: number, ecn: number): void
 }
 
 export class UdpPeer implements Transport {
@@ -72,6 +72,7 @@ export class UdpPeer implements Transport {
       shareLocal: true
     })
     if (options.offload) this.#socket.enableCoalescing()
+    this.#socket.reportEcn()
     this.#socket.allowFragmentation(true)
     const mtu = this.#socket.pathMtu()
     this.maxEspLength = Math.min((mtu > 0 ? mtu : FALLBACK_MTU) - this.#socket.overhead, MAX_DATAGRAM_BYTES)
@@ -153,18 +154,18 @@ export class UdpPeer implements Transport {
         if (!isTransient(-length)) this.#trouble(-length)
         continue
       }
-      const { segmentLength } = this.#socket
+      const { segmentLength, ecn } = this.#socket
       if (this.#mayHoldForeign && !sameSockaddr(this.#socket.source, this.#serverPath.sockaddr)) {
-        this.#options.onForeign(Buffer.from(this.#socket.source), length, segmentLength)
+        this.#options.onForeign(Buffer.from(this.#socket.source), length, segmentLength, ecn)
         continue
       }
       this.stats.bytesIn += length
-      if (this.#demultiplex(length, segmentLength)) espSeen = true
+      if (this.#demultiplex(length, segmentLength, ecn)) espSeen = true
     }
     if (espSeen) this.#handlers?.onEspBatchEnd()
   }
 
-  #demultiplex(total: number, segment: number): boolean {
+  #demultiplex(total: number, segment: number, ecn: number): boolean {
     const { receiveBuffer } = this.#options
     let espSeen = false
     for (let at = 0; at < total && this.#failure === undefined; at += segment) {
@@ -172,7 +173,7 @@ export class UdpPeer implements Transport {
       const kind = classifyDatagram(receiveBuffer, at, length)
       if (kind === DatagramKind.ESP) {
         espSeen = true
-        this.#handlers?.onEsp(receiveBuffer, at, length, this.path)
+        this.#handlers?.onEsp(receiveBuffer, at, length, this.path, ecn)
       } else if (kind === DatagramKind.IKE)
         this.#handlers?.onIke(receiveBuffer.subarray(at + NON_ESP_MARKER_LENGTH, at + length), this.path)
       else if (kind === DatagramKind.MALFORMED) this.stats.malformed++

@@ -24,6 +24,7 @@ import {
   SOCKADDR_IN_LENGTH,
   SOCKADDR_IN6_LENGTH
 } from '../native/sockaddr.ts'
+import { type EcnControl, ecnControl, receivedEcn } from './udp-ecn.ts'
 
 export interface UdpServerSocketOptions {
   /** 4 or 16 bytes; all zeros: every address of the family. */
@@ -47,8 +48,11 @@ export class UdpServerSocket {
   readonly port: number
   /** Length of the segments in what `receive` returned last. */
   segmentLength = 0
+  /** ECN field of what `receive` returned last. */
+  ecn = 0
   readonly #address: Uint8Array
   readonly #info: (typeof PACKET_INFO)[4 | 6]
+  readonly #ecnControl: EcnControl
   readonly #out = new MessageHeader(64)
   readonly #in = new MessageHeader(128)
   readonly #packetInfo: Buffer
@@ -78,6 +82,7 @@ export class UdpServerSocket {
     this.#info = PACKET_INFO[address.length === 4 ? 4 : 6]
     this.#packetInfo = Buffer.alloc(this.#info.length)
     const ipv6 = address.length === 16
+    this.#ecnControl = ecnControl(ipv6)
     if (ipv6) this.#set(SocketLevel.IPV6, Ipv6Option.V6ONLY, 1)
     const sockaddr = encodeSockaddr({ address, port: options.port })
     checked('bind', libc().bind(fd, addressOf(sockaddr), sockaddr.length))
@@ -91,12 +96,13 @@ export class UdpServerSocket {
     // IKE may be fragmented, and an ICMP error about one peer must not become a limit for another.
     if (ipv6) this.#set(SocketLevel.IPV6, Ipv6Option.MTU_DISCOVER, MtuDiscover.DONT)
     else this.#set(SocketLevel.IP, IpOption.MTU_DISCOVER, MtuDiscover.DONT)
+    this.#set(this.#ecnControl.level, this.#ecnControl.report, 1)
     if (coalesce) this.#set(SocketLevel.UDP, UdpOption.GRO, 1)
     if (!this.#set(SocketLevel.SOCKET, SocketOption.RCVBUFFORCE, bufferBytes))
       this.#set(SocketLevel.SOCKET, SocketOption.RCVBUF, bufferBytes)
   }
 
-  /** Sets `segmentLength`; `senderKey`, `sender` and `localAddress` then speak of this datagram. */
+  /** Sets `segmentLength` and `ecn`; `senderKey`, `sender` and `localAddress` then speak of this datagram. */
   receive(address: number, capacity: number): number {
     this.#in.setData(address, capacity)
     this.#in.prepareReceive()
@@ -105,6 +111,7 @@ export class UdpServerSocket {
     const at = this.#in.findControl(SocketLevel.UDP, UdpOption.GRO)
     const segment = at < 0 ? result : this.#in.control.readInt32LE(at)
     this.segmentLength = segment > 0 ? segment : result
+    this.ecn = receivedEcn(this.#in, this.#ecnControl)
     return result
   }
 

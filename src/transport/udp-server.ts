@@ -40,8 +40,8 @@ export interface UdpServerOptions {
 export interface UdpServerHandlers {
   /** The bytes are only valid during the call. */
   onIke(message: Uint8Array, path: Path): void
-  /** May be decrypted in place; only valid during the call. */
-  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path): void
+  /** See `TransportHandlers.onEsp`. */
+  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn: number): void
   onEspBatchEnd(): void
 }
 
@@ -154,7 +154,8 @@ export class UdpServer {
             offload: this.#offload,
             socketBufferBytes: this.#socketBufferBytes,
             receiveBuffer: this.#receiveBuffer,
-            onForeign: (sockaddr, length, segment) => this.#onForeign(path, sockaddr, length, segment)
+            onForeign: (sockaddr, length, segment, ecn) =>
+              this.#onForeign(path, sockaddr, length, segment, ecn)
           })
       )
       this.#paths.keep(path)
@@ -219,19 +220,19 @@ export class UdpServer {
           new ListenerPath(listener, `${socket.port}/${socket.senderKey}`, socket.sender, socket.localAddress)
       )
       if (!listener.natT) this.#handlers?.onIke(this.#receiveBuffer.subarray(0, length), path)
-      else if (this.#demultiplex(path, length, socket.segmentLength)) espSeen = true
+      else if (this.#demultiplex(path, length, socket.segmentLength, socket.ecn)) espSeen = true
     }
     if (espSeen) this.#handlers?.onEspBatchEnd()
   }
 
-  #demultiplex(path: Path, total: number, segment: number): boolean {
+  #demultiplex(path: Path, total: number, segment: number, ecn: number): boolean {
     let espSeen = false
     for (let at = 0; at < total && !this.#closed; at += segment) {
       const length = Math.min(segment, total - at)
       const kind = classifyDatagram(this.#receiveBuffer, at, length)
       if (kind === DatagramKind.ESP) {
         espSeen = true
-        this.#handlers?.onEsp(this.#receiveBuffer, at, length, path)
+        this.#handlers?.onEsp(this.#receiveBuffer, at, length, path, ecn)
       } else if (kind === DatagramKind.IKE)
         this.#handlers?.onIke(this.#receiveBuffer.subarray(at + NON_ESP_MARKER_LENGTH, at + length), path)
       else if (kind === DatagramKind.MALFORMED) this.malformed++
@@ -240,7 +241,7 @@ export class UdpServer {
   }
 
   /** Datagrams of another peer that a socket caught before it was connected. */
-  #onForeign(caught: ListenerPath, sockaddr: Buffer, length: number, segment: number): void {
+  #onForeign(caught: ListenerPath, sockaddr: Buffer, length: number, segment: number, ecn: number): void {
     const { listener, localAddress } = caught
     const end = localAddress.length === 4 ? 16 : 28
     const key = `${listener.socket.port}/${sockaddr.toString('latin1', 0, end)}${Buffer.from(localAddress).toString('latin1')}`
@@ -248,7 +249,7 @@ export class UdpServer {
       key,
       () => new ListenerPath(listener, key, Buffer.from(sockaddr.subarray(0, end)), localAddress)
     )
-    if (this.#demultiplex(path, length, segment)) this.#handlers?.onEspBatchEnd()
+    if (this.#demultiplex(path, length, segment, ecn)) this.#handlers?.onEspBatchEnd()
   }
 }
 

@@ -24,6 +24,7 @@ import { decodeSockaddr, encodeSockaddr, SOCKADDR_IN6_LENGTH } from '../native/s
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { TransportError } from './failure.ts'
+import { ECN_CONTROL_LENGTH, type EcnControl, ecnControl, receivedEcn } from './udp-ecn.ts'
 
 export interface UdpSocketOptions {
   readonly remote: Endpoint
@@ -39,6 +40,8 @@ export interface UdpSocketOptions {
 
 const IPV4_UDP_OVERHEAD = 28
 const IPV6_UDP_OVERHEAD = 48
+/** `struct cmsghdr` and a value of up to 8 bytes. */
+const SEGMENT_CONTROL_LENGTH = 24
 
 export class UdpSocket {
   readonly fd: number
@@ -47,8 +50,12 @@ export class UdpSocket {
   readonly overhead: number
   /** Length of the segments in what `receive` returned last; the whole of it when nothing was coalesced. */
   segmentLength = 0
+  /** ECN field of what `receive` returned last (the kernel coalesces equals only); 0 unless `reportEcn` was called. */
+  ecn = 0
   readonly #ipv6: boolean
-  readonly #out = new MessageHeader(32)
+  readonly #ecnControl: EcnControl
+  #reportsEcn = false
+  readonly #out = new MessageHeader(SEGMENT_CONTROL_LENGTH + ECN_CONTROL_LENGTH)
   readonly #in = new MessageHeader(64)
   readonly #value = nativeBuffer(8)
   readonly #valueAddress = addressOf(this.#value)
@@ -92,6 +99,7 @@ export class UdpSocket {
   private constructor(fd: number, ipv6: boolean, bufferBytes: number) {
     this.fd = fd
     this.#ipv6 = ipv6
+    this.#ecnControl = ecnControl(ipv6)
     this.overhead = ipv6 ? IPV6_UDP_OVERHEAD : IPV4_UDP_OVERHEAD
     this.local = localEndpoint(fd)
     if (bufferBytes > 0) {
@@ -104,6 +112,12 @@ export class UdpSocket {
   /** UDP_GRO; false where the kernel lacks it. */
   enableCoalescing(): boolean {
     return this.#set(SocketLevel.UDP, UdpOption.GRO, 1)
+  }
+
+  /** From now on `receive` sets `ecn`; false where the kernel does not tell. */
+  reportEcn(): boolean {
+    this.#reportsEcn = this.#set(this.#ecnControl.level, this.#ecnControl.report, 1)
+    return this.#reportsEcn
   }
 
   /**
@@ -121,21 +135,35 @@ export class UdpSocket {
     return this.#ipv6 ? this.#get(SocketLevel.IPV6, Ipv6Option.MTU) : this.#get(SocketLevel.IP, IpOption.MTU)
   }
 
-  send(address: number, length: number): number {
+  /** @param ecn ECN field of the IP header */
+  send(address: number, length: number, ecn = 0): number {
+    if (ecn !== 0) {
+      this.#out.setData(address, length)
+      this.#out.clearControl()
+      return this.#sendMessage(ecn)
+    }
     const result = libc().send(this.fd, address, length, 0)
     return result < 0 ? -libc().errno() : result
   }
 
-  /** One call for a run of datagrams of `segmentLength` bytes each (the last may be shorter): UDP_SEGMENT. */
-  sendSegmented(address: number, length: number, segmentLength: number): number {
+  /**
+   * One call for a run of datagrams of `segmentLength` bytes each (the last may be shorter): UDP_SEGMENT.
+   * @param ecn ECN field of their IP headers
+   */
+  sendSegmented(address: number, length: number, segmentLength: number, ecn = 0): number {
     this.#out.setData(address, length)
     this.#out.clearControl()
     this.#out.addControl16(SocketLevel.UDP, UdpOption.SEGMENT, segmentLength)
+    return this.#sendMessage(ecn)
+  }
+
+  #sendMessage(ecn: number): number {
+    if (ecn !== 0) this.#out.addControl32(this.#ecnControl.level, this.#ecnControl.type, ecn)
     const result = libc().sendmsg(this.fd, this.#out.address, 0)
     return result < 0 ? -libc().errno() : result
   }
 
-  /** Sets `segmentLength`. An empty datagram gives 0. */
+  /** Sets `segmentLength` and `ecn`. An empty datagram gives 0. */
   receive(address: number, capacity: number): number {
     this.#in.setData(address, capacity)
     this.#in.prepareReceive()
@@ -144,6 +172,7 @@ export class UdpSocket {
     const at = this.#in.findControl(SocketLevel.UDP, UdpOption.GRO)
     const segment = at < 0 ? result : this.#in.control.readInt32LE(at)
     this.segmentLength = segment > 0 ? segment : result
+    if (this.#reportsEcn) this.ecn = receivedEcn(this.#in, this.#ecnControl)
     return result
   }
 

@@ -1,9 +1,10 @@
 /**
- * Outgoing ESP on UDP: packets of equal length are gathered into runs, each run leaves in one `sendmsg` with
- * UDP_SEGMENT; where the kernel or the device refuses that, each packet in a `send` of its own.
+ * Outgoing ESP on UDP: packets of equal length and ECN field are gathered into runs, each run leaves in one `sendmsg`
+ * with UDP_SEGMENT; where the kernel or the device refuses that, each packet in a `send` of its own.
  *
- * Invariants: a run is contiguous in `buffer`, all its packets have the same length except a shorter last one; a run
- * that the socket has no room for stays where it is, in order, and `reserve` refuses more until it has left.
+ * Invariants: a run is contiguous in `buffer`, its packets have one ECN field, and one length except a shorter last one;
+ * packets leave in the order of their `commit`; a run that the socket has no room for stays where it is, and `reserve`
+ * refuses more until it has left.
  * @module
  */
 import { Errno } from '../native/libc-constants.ts'
@@ -41,6 +42,7 @@ export class UdpTransmit implements EspTransmit {
   readonly #ends = new Int32Array(MAX_RUNS)
   readonly #segments = new Int32Array(MAX_RUNS)
   readonly #counts = new Int32Array(MAX_RUNS)
+  readonly #ecns = new Int32Array(MAX_RUNS)
   /** Runs in use; the last one may be open. */
   #runs = 0
   #open = false
@@ -73,11 +75,12 @@ export class UdpTransmit implements EspTransmit {
     return this.#end
   }
 
-  commit(length: number): void {
+  commit(length: number, ecn = 0): void {
     const at = this.#end
     const last = this.#runs - 1
     if (
       this.#open &&
+      ecn === this.#ecns[last] &&
       length <= (this.#segments[last] ?? 0) &&
       at + length - (this.#starts[last] ?? 0) <= MAX_RUN_BYTES
     ) {
@@ -95,6 +98,7 @@ export class UdpTransmit implements EspTransmit {
     this.#ends[index] = this.#end
     this.#segments[index] = length
     this.#counts[index] = 1
+    this.#ecns[index] = ecn
     this.#runs = index + 1
     this.#open = true
   }
@@ -133,6 +137,7 @@ export class UdpTransmit implements EspTransmit {
     this.#ends.copyWithin(0, sent, this.#runs)
     this.#segments.copyWithin(0, sent, this.#runs)
     this.#counts.copyWithin(0, sent, this.#runs)
+    this.#ecns.copyWithin(0, sent, this.#runs)
     this.#runs -= sent
     this.#blocked = true
     this.#events.onBlocked()
@@ -144,12 +149,13 @@ export class UdpTransmit implements EspTransmit {
     const end = this.#ends[run] ?? 0
     const segment = this.#segments[run] ?? 0
     const count = this.#counts[run] ?? 0
+    const ecn = this.#ecns[run] ?? 0
     if (count === 1 || !this.#segmentation) return this.#sendSingly(run)
-    let result = this.#socket.sendSegmented(this.#address + start, end - start, segment)
+    let result = this.#socket.sendSegmented(this.#address + start, end - start, segment, ecn)
     if (isPendingError(-result)) {
       this.#events.onSocketError(-result)
       if (this.#closed) return true
-      result = this.#socket.sendSegmented(this.#address + start, end - start, segment)
+      result = this.#socket.sendSegmented(this.#address + start, end - start, segment, ecn)
     }
     if (result >= 0) {
       this.#events.onSent(end - start)
@@ -180,15 +186,16 @@ export class UdpTransmit implements EspTransmit {
   #sendSingly(run: number): boolean {
     const segment = this.#segments[run] ?? 0
     const end = this.#ends[run] ?? 0
+    const ecn = this.#ecns[run] ?? 0
     let at = this.#starts[run] ?? 0
     let count = this.#counts[run] ?? 0
     while (at < end && !this.#closed) {
       const length = Math.min(segment, end - at)
-      let result = this.#socket.send(this.#address + at, length)
+      let result = this.#socket.send(this.#address + at, length, ecn)
       if (isPendingError(-result)) {
         this.#events.onSocketError(-result)
         if (this.#closed) return true
-        result = this.#socket.send(this.#address + at, length)
+        result = this.#socket.send(this.#address + at, length, ecn)
       }
       if (-result === Errno.EAGAIN || -result === Errno.EINTR) {
         this.#starts[run] = at

@@ -100,6 +100,7 @@ class UdpTransport implements Transport {
     this.outerRemote = natT.remote
     const offload = options.offload ?? true
     if (offload) natT.socket.enableCoalescing()
+    natT.socket.reportEcn()
     for (const port of this.#ports) port.socket.allowFragmentation(port !== natT)
     this.#maxEspLength = espLengthFor(natT.socket)
     this.#transmit = this.esp = new UdpTransmit(natT.socket, offload, {
@@ -203,7 +204,7 @@ class UdpTransport implements Transport {
 
   /** @returns whether there was ESP among the datagrams of one coalesced read */
   #demultiplex(port: Port, total: number): boolean {
-    const segment = port.socket.segmentLength
+    const { segmentLength: segment, ecn } = port.socket
     let espSeen = false
     if (total === 0) this.stats.malformed++
     for (let at = 0; at < total && this.#failure === undefined; at += segment) {
@@ -211,7 +212,7 @@ class UdpTransport implements Transport {
       const kind = classifyDatagram(this.#receiveBuffer, at, length)
       if (kind === DatagramKind.ESP) {
         espSeen = true
-        this.#handlers?.onEsp(this.#receiveBuffer, at, length, port.path)
+        this.#handlers?.onEsp(this.#receiveBuffer, at, length, port.path, ecn)
       } else if (kind === DatagramKind.IKE) {
         this.#handlers?.onIke(
           this.#receiveBuffer.subarray(at + NON_ESP_MARKER_LENGTH, at + length),

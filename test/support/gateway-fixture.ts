@@ -254,7 +254,7 @@ export class TestClient {
     this.driver.attach(transport)
     transport.setHandlers({
       onIke: (message, path) => this.driver.receive(message, path),
-      onEsp: (buffer, offset, length) => void this.#pump.handleEsp(buffer, offset, length),
+      onEsp: (buffer, offset, length, _path, ecn) => void this.#pump.handleEsp(buffer, offset, length, ecn),
       onEspBatchEnd: () => this.#pump.handleEspBatchEnd(),
       onWritable: () => this.#pump.handleWritable(),
       onClose: () => {

@@ -8,8 +8,15 @@ import { UdpTransmit } from '../../../src/transport/udp-transmit.ts'
 class FakeSocket {
   readonly overhead = 28
   mtu = 1500
-  readonly calls: { readonly packets: number; readonly bytes: number; readonly segmented: boolean }[] = []
+  readonly calls: {
+    readonly packets: number
+    readonly bytes: number
+    readonly segmented: boolean
+    readonly ecn: number
+  }[] = []
   readonly sent: Buffer[] = []
+  /** The mark of each packet in `sent`. */
+  readonly marks: number[] = []
   /** Errno for the next calls; 0: taken. */
   script: number[] = []
   transmit: UdpTransmit | undefined
@@ -20,17 +27,17 @@ class FakeSocket {
     return this.mtu
   }
 
-  send(address: number, length: number): number {
-    return this.#take(address, length, length, false)
+  send(address: number, length: number, ecn: number): number {
+    return this.#take(address, length, length, ecn)
   }
 
-  sendSegmented(address: number, length: number, segment: number): number {
+  sendSegmented(address: number, length: number, segment: number, ecn: number): number {
     if (this.refusesSegments !== 0) return -this.refusesSegments
     if (segment + this.overhead > this.mtu) return -Errno.EINVAL
-    return this.#take(address, length, segment, true)
+    return this.#take(address, length, segment, ecn, true)
   }
 
-  #take(address: number, length: number, segment: number, segmented: boolean): number {
+  #take(address: number, length: number, segment: number, ecn: number, segmented = false): number {
     const errno = this.script.shift() ?? 0
     if (errno !== 0) return -errno
     if (segment + this.overhead > this.mtu) return -Errno.EMSGSIZE
@@ -38,9 +45,11 @@ class FakeSocket {
     if (buffer === undefined) throw new Error('no buffer')
     const at = address - addressOf(buffer)
     let packets = 0
-    for (let offset = 0; offset < length; offset += segment, packets++)
+    for (let offset = 0; offset < length; offset += segment, packets++) {
       this.sent.push(Buffer.from(buffer.subarray(at + offset, at + Math.min(length, offset + segment))))
-    this.calls.push({ packets, bytes: length, segmented })
+      this.marks.push(ecn)
+    }
+    this.calls.push({ packets, bytes: length, segmented, ecn })
     return length
   }
 }
@@ -62,17 +71,18 @@ function open(segmentation = true) {
   })
   socket.transmit = transmit
   let sequence = 0
-  const put = (...lengths: number[]): Buffer[] =>
+  const put = (...lengths: number[]): Buffer[] => putMarked(undefined, ...lengths)
+  const putMarked = (ecn: number | undefined, ...lengths: number[]): Buffer[] =>
     lengths.flatMap((length) => {
       const at = transmit.reserve(length)
       if (at < 0) return []
       const packet = Buffer.alloc(length, ++sequence & 0xff)
       packet.writeUInt32BE(sequence)
       transmit.buffer.set(packet, at)
-      transmit.commit(length)
+      transmit.commit(length, ecn)
       return [packet]
     })
-  return { socket, transmit, put, counts, errors }
+  return { socket, transmit, put, putMarked, counts, errors }
 }
 
 const repeat = (count: number, length: number) => new Array<number>(count).fill(length)
@@ -82,7 +92,7 @@ describe('runs of datagrams', () => {
     const { socket, transmit, put, counts } = open()
     const packets = put(...repeat(20, 1400), 300)
     transmit.flush()
-    expect(socket.calls).toEqual([{ packets: 21, bytes: 28_300, segmented: true }])
+    expect(socket.calls).toEqual([{ packets: 21, bytes: 28_300, segmented: true, ecn: 0 }])
     expect(socket.sent).toEqual(packets)
     expect(counts).toEqual({ dropped: 0, mtu: 0, blocked: 0, sent: 28_300 })
   })
@@ -112,7 +122,63 @@ describe('runs of datagrams', () => {
     put(1400)
     transmit.flush()
     transmit.flush()
-    expect(socket.calls).toEqual([{ packets: 1, bytes: 1400, segmented: false }])
+    expect(socket.calls).toEqual([{ packets: 1, bytes: 1400, segmented: false, ecn: 0 }])
+  })
+
+  test('another ECN field begins a new run, and every packet leaves with its own', () => {
+    const { socket, transmit, putMarked } = open()
+    const packets = [
+      ...putMarked(2, 500, 500, 500),
+      ...putMarked(0, 500),
+      ...putMarked(3, 500, 500),
+      // No value is Not-ECT.
+      ...putMarked(undefined, 500, 500),
+      ...putMarked(1, 400)
+    ]
+    transmit.flush()
+    expect(socket.calls.map(({ packets: count, ecn, segmented }) => [count, ecn, segmented])).toEqual([
+      [3, 2, true],
+      [1, 0, false],
+      [2, 3, true],
+      [2, 0, true],
+      [1, 1, false]
+    ])
+    expect(socket.sent).toEqual(packets)
+  })
+
+  test('a shorter packet of another ECN field is not the last of the run before', () => {
+    const { socket, transmit, putMarked } = open()
+    putMarked(2, 500, 500)
+    putMarked(0, 300)
+    putMarked(2, 500)
+    transmit.flush()
+    expect(socket.calls.map(({ packets, ecn }) => [packets, ecn])).toEqual([
+      [2, 2],
+      [1, 0],
+      [1, 2]
+    ])
+  })
+
+  test('the ECN field stays with a run that waits, and with packets that must go one by one', () => {
+    const { socket, transmit, putMarked } = open()
+    socket.refusesSegments = Errno.EIO
+    socket.script = [0, Errno.EAGAIN]
+    putMarked(3, 500, 500, 500)
+    transmit.flush()
+    expect(socket.marks).toEqual([3])
+    transmit.resume()
+    putMarked(2, 500, 500)
+    transmit.flush()
+    expect(socket.marks).toEqual([3, 3, 3, 2, 2])
+  })
+
+  test('the ECN field stays when an ICMP error was told instead of sending', () => {
+    const { socket, transmit, putMarked } = open()
+    socket.script = [Errno.ECONNREFUSED, 0, Errno.ECONNREFUSED]
+    putMarked(2, 500, 500)
+    putMarked(1, 600)
+    transmit.flush()
+    expect(socket.marks).toEqual([2, 2, 1])
   })
 
   test.each(['EIO', 'EINVAL', 'EOPNOTSUPP'] as const)(
@@ -200,7 +266,8 @@ describe('runs of datagrams', () => {
         weight: 8,
         arbitrary: fc.record({
           length: fc.integer({ min: 8, max: 1472 }),
-          times: fc.integer({ min: 1, max: 90 })
+          times: fc.integer({ min: 1, max: 90 }),
+          ecn: fc.integer({ min: 0, max: 3 })
         })
       },
       { weight: 3, arbitrary: fc.constant('flush' as const) },
@@ -214,13 +281,17 @@ describe('runs of datagrams', () => {
     )
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
-        const { socket, transmit, put, counts } = open()
+        const { socket, transmit, putMarked, counts } = open()
         const taken: Buffer[] = []
+        const marks: number[] = []
         for (const what of operations) {
           if (what === 'flush') transmit.flush()
           else if (what === 'resume') transmit.resume()
           else if ('errno' in what) socket.script.push(0, what.errno)
-          else taken.push(...put(...repeat(what.times, what.length)))
+          else {
+            taken.push(...putMarked(what.ecn, ...repeat(what.times, what.length)))
+            while (marks.length < taken.length) marks.push(what.ecn)
+          }
         }
         socket.script = []
         transmit.resume()
@@ -228,6 +299,7 @@ describe('runs of datagrams', () => {
         expect(socket.sent.length + counts.dropped).toBe(taken.length)
         const sequence = socket.sent.map((packet) => packet.readUInt32BE())
         for (let i = 1; i < sequence.length; i++) expect(sequence[i]).toBeGreaterThan(sequence[i - 1] ?? 0)
+        expect(socket.marks).toEqual(sequence.map((number) => marks[number - 1]))
         for (const packet of socket.sent)
           expect(packet.equals(taken[packet.readUInt32BE() - 1] ?? packet)).toBe(true)
       }),
