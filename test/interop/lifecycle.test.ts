@@ -78,10 +78,10 @@ for (const transport of TRANSPORTS) {
 
     test('outlives a gateway that stops for a moment', async () => {
       const client = await site.connect('psk', await site.psk())
-      const download = site.network.download(20_000_000, undefined, 4)
-      await waitUntil('the download to run', async () => {
+      const upload = site.network.upload(20_000_000, undefined, 4)
+      await waitUntil('the upload to run', async () => {
         const [sa] = await site.gateway.listSas('psk')
-        return (sa?.children[0]?.bytesOut ?? 0) > 1_000_000
+        return (sa?.children[0]?.bytesIn ?? 0) > 1_000_000
       })
       site.gateway.freeze()
       await waitUntil('packets to pile up in front of the gateway', async () => {
@@ -89,7 +89,7 @@ for (const transport of TRANSPORTS) {
         return stdout.split('\n').some((line) => Number(line.split(/\s+/)[1]) > 10_000)
       })
       site.gateway.thaw()
-      expect(await download).toMatchObject({ matches: true })
+      expect(await upload).toMatchObject({ matches: true })
       await expectCleanEnd(site, client, 'psk')
     })
 
