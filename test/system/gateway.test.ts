@@ -146,6 +146,27 @@ describe('several clients', () => {
   })
 })
 
+describe('sessions on one path', () => {
+  it('share its socket until the last of them is gone', async () => {
+    const fixture = await start()
+    const [before, after] = [newClient(pskClient('before@test')), newClient(pskClient('after@test'))]
+    const transport = await fixture.open('udp')
+    await before.connect(transport)
+    // As after a crash: the address and port are the same, and nobody has said goodbye.
+    await after.connect(transport)
+    await exchange(fixture, after)
+    expect(fixture.gateway.clients).toBe(2)
+    expect(fixture.gateway.counters.udpSockets).toBe(1)
+    before.attach(transport)
+    await before.disconnect()
+    after.attach(transport)
+    await exchange(fixture, after)
+    expect(fixture.gateway.counters.udpSockets).toBe(1)
+    await after.disconnect()
+    await waitUntil('the end there', () => fixture.gateway.counters.udpSockets === 0)
+  })
+})
+
 describe('a client that moves', () => {
   it.each<[TransportKind, TransportKind]>([
     ['udp', 'tcp'],
