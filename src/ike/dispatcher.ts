@@ -8,14 +8,15 @@
  */
 import type { IkestreamError } from '../errors.ts'
 import type { Path } from '../wire/endpoint.ts'
-import { decodeMessage, encodeMessage, type MessageResult } from '../wire/ike-codec.ts'
-import { ExchangeType, NotifyType, nameOf, PayloadType, ProtocolId } from '../wire/ike-constants.ts'
+import { decodeMessage } from '../wire/ike-codec.ts'
+import { ExchangeType, NotifyType, PayloadType, ProtocolId } from '../wire/ike-constants.ts'
 import { formatIkeHeader, formatIkeMessage } from '../wire/ike-format.ts'
 import { findNotify, findPayload, findUnsupportedCritical, notify } from '../wire/ike-helpers.ts'
 import type { Payload } from '../wire/ike-message.ts'
 import { invalidSyntax, unsupportedCritical } from './failures.ts'
 import type { IkeSa, InboundMessage } from './ike-sa.ts'
-import { emitPackets, isAuthentic, openMessage, sendResponse } from './messenger.ts'
+import { receiveInit } from './init-dispatcher.ts'
+import { type Decoded, emitPackets, isAuthentic, openMessage, sendResponse } from './messenger.ts'
 import { CLOSE_PATIENCE_MS, HINT_INTERVAL_MS } from './options.ts'
 import { checkPayloads } from './payload-rules.ts'
 import { finishTask, requestLiveness } from './scheduler.ts'
@@ -24,12 +25,9 @@ import { type AuthAnswer, AuthResponder } from './tasks/auth-response.ts'
 import { answerCreateChild } from './tasks/create-child-response.ts'
 import { answerIkeRekey, followCollision } from './tasks/ike-rekey.ts'
 import { answerInformational, isAddressUpdate, isIkeDelete } from './tasks/informational.ts'
-import { answerInit } from './tasks/init-response.ts'
 import { isMessageIdSync, synchroniseMessageIds } from './tasks/message-id-sync.ts'
 import { equalBytes } from './tasks/natd.ts'
 import { followPath } from './tasks/path.ts'
-
-type Decoded = Extract<MessageResult, { ok: true }>
 
 /** A response that waits for something outside (TLS inside EAP). */
 interface PendingAnswer {
@@ -57,7 +55,7 @@ export class Dispatcher {
     }
     const { header } = decoded.message
     if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
-      this.#receiveInit(bytes, decoded, path)
+      receiveInit(state, bytes, decoded, path)
       return
     }
     const sa = state.sas.find(
@@ -85,72 +83,6 @@ export class Dispatcher {
 
   dispose(): void {
     this.#auth?.dispose()
-  }
-
-  // ---- IKE_SA_INIT
-
-  #receiveInit(bytes: Uint8Array, decoded: Decoded, path: Path): void {
-    const state = this.#state
-    const { header, payloads } = decoded.message
-    const problem = checkPayloads(header.exchangeType, header.isResponse, payloads)
-    if (problem !== undefined || findUnsupportedCritical(payloads) !== undefined) {
-      state.log('debug', `dropped ${formatIkeHeader(header)}: ${problem ?? 'unknown critical payload'}`)
-      return
-    }
-    const message: InboundMessage = { header, payloads, raw: Uint8Array.from(bytes) }
-    if (header.isResponse) this.#receiveInitResponse(message)
-    else this.#receiveInitRequest(message, path)
-  }
-
-  #receiveInitResponse(message: InboundMessage): void {
-    const state = this.#state
-    const sa = state.current
-    const task = sa?.active
-    const { header } = message
-    if (sa === undefined || task?.name !== 'init' || header.fromInitiator) return
-    if (header.spiI !== sa.localSpi || header.messageId !== 0) return
-    state.log('debug', `received ${formatIkeMessage(message)}`)
-    const outcome = task.process(sa, message)
-    if (outcome !== 'ignore') finishTask(state, sa, task, outcome)
-  }
-
-  #receiveInitRequest(message: InboundMessage, path: Path): void {
-    const state = this.#state
-    const { header } = message
-    if (state.config.role !== 'responder' || !header.fromInitiator || header.messageId !== 0) return
-    const known = state.sas[0]
-    if (known !== undefined) {
-      // The first request once more: its answer got lost.
-      const isRepeated = known.init !== undefined && equalBytes(known.init.remoteMessage, message.raw)
-      if (isRepeated && known.state === 'CONNECTING' && known.exchanges.expectedRequestId === 1) {
-        emitPackets(state, known.exchanges.storedResponse, path)
-      }
-      return
-    }
-    if (header.spiI === 0n || header.spiR !== 0n) return
-    state.log('debug', `received ${formatIkeMessage(message)}`)
-    state.path = path
-    const answer = answerInit(state, message, path)
-    if (answer.kind === 'refuse') {
-      const name = nameOf(NotifyType, answer.error.notifyType)
-      state.log('info', `refused IKE_SA_INIT: ${name}`)
-      this.#sendUnprotected({ ...header, fromInitiator: false, isResponse: true }, [answer.error], path)
-      return
-    }
-    const { sa } = answer
-    state.current = sa
-    sa.advance('init')
-    const reply = this.#sendUnprotected(sa.header(ExchangeType.IKE_SA_INIT, true, 0), answer.payloads, path)
-    sa.exchanges.storeResponse([reply])
-    answer.complete(reply, message.raw)
-    state.after('half-open', 0, state.config.timers.halfOpenTimeoutMs)
-  }
-
-  #sendUnprotected(header: InboundMessage['header'], payloads: readonly Payload[], path: Path): Uint8Array {
-    const message = encodeMessage({ header: { ...header, majorVersion: 2, minorVersion: 0 }, payloads })
-    this.#state.log('debug', `sending ${formatIkeMessage({ header, payloads })}`)
-    this.#state.emit({ type: 'send', path, message })
-    return message
   }
 
   /** Unprotected messages about an SA are rumours: at most a reason to check liveness (section 2.21.4). */

@@ -15,6 +15,13 @@ export function authenticationRejected(): AuthenticationError {
   })
 }
 
+/** For a responder's log: nobody is told more than AUTHENTICATION_FAILED. */
+export function unknownPeer(identity: string): AuthenticationError {
+  return new AuthenticationError('unknown-peer', `Nobody here is known as ${identity}.`, {
+    hint: 'Compare the identity that the client sends with those that are configured.'
+  })
+}
+
 export function noProposalChosen(kind: ProposalKind, offered: readonly Proposal[]): ProtocolError {
   const shown = offered.map((proposal) => formatProposal(proposal, kind)).join(', ')
   const option = kind === 'ike' ? '--ike-proposal' : '--esp-proposal'

@@ -77,6 +77,9 @@ export function armRetransmission(state: SessionState, sa: IkeSa): void {
   else state.timers.set('retransmit', sa.number, deadline)
 }
 
+/** A message whose header and cleartext payloads are sound. */
+export type Decoded = Extract<MessageResult, { ok: true }>
+
 export type Opened =
   /** A whole message. */
   | { readonly kind: 'message'; readonly payloads: readonly Payload[] }
@@ -88,12 +91,7 @@ export type Opened =
   | { readonly kind: 'dropped' }
 
 /** Opens a protected message; a fragment that completes its message yields the whole. */
-export function openMessage(
-  state: SessionState,
-  sa: IkeSa,
-  bytes: Uint8Array,
-  decoded: Extract<MessageResult, { ok: true }>
-): Opened {
+export function openMessage(state: SessionState, sa: IkeSa, bytes: Uint8Array, decoded: Decoded): Opened {
   const encrypted = decoded.message.payloads.at(-1)
   const { encryptedOffset } = decoded
   if (encrypted === undefined || encryptedOffset === undefined) return { kind: 'dropped' }
@@ -103,11 +101,7 @@ export function openMessage(
 }
 
 /** Whether a message is authentic, without regard to its contents. */
-export function isAuthentic(
-  sa: IkeSa,
-  bytes: Uint8Array,
-  decoded: Extract<MessageResult, { ok: true }>
-): boolean {
+export function isAuthentic(sa: IkeSa, bytes: Uint8Array, decoded: Decoded): boolean {
   const encrypted = decoded.message.payloads.at(-1)
   if (encrypted === undefined || decoded.encryptedOffset === undefined) return false
   if (encrypted.type !== PayloadType.SK && encrypted.type !== PayloadType.SKF) return false

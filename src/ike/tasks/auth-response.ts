@@ -16,7 +16,7 @@ import {
 import { formatIdentity } from '../auth/identity.ts'
 import { EapServer } from '../eap/server.ts'
 import type { EapStep } from '../eap/types.ts'
-import { authenticationRejected, protocolViolation } from '../failures.ts'
+import { protocolViolation, unknownPeer } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_AUTH_ROUNDS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
@@ -102,7 +102,7 @@ export class AuthResponder {
     )
     this.#state.remoteIdentity = identity
     this.#state.peerName = formatIdentity(identity)
-    if (rules === undefined) return this.#fail(authenticationRejected())
+    if (rules === undefined) return this.#fail(unknownPeer(this.#state.peerName))
     this.#rules = rules
     this.#first = payloads
     this.#state.localIdentity = rules.localIdentity

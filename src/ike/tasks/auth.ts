@@ -1,18 +1,9 @@
-/**
- * IKE_AUTH from the initiator's side: authentication, EAP, and the first Child SA (RFC 7296 sections 1.2, 2.16).
- *
- * Invariant: the gateway has proved who it is before an EAP packet of ours leaves.
- * @module
- */
-import { verifyChosen } from '../../crypto/proposal.ts'
 import { AuthenticationError, IkestreamError, InternalError } from '../../errors.ts'
 import {
   CertEncoding,
   ConfigType,
   ExchangeType,
   FIRST_STATUS_NOTIFY,
-  NotifyType,
-  nameOf,
   PayloadType
 } from '../../wire/ike-constants.ts'
 import { findNotifies, findPayload } from '../../wire/ike-helpers.ts'
@@ -27,17 +18,12 @@ import {
 } from '../auth/authenticator.ts'
 import { EapPeer } from '../eap/peer.ts'
 import type { EapStep } from '../eap/types.ts'
-import {
-  errorOfNotify,
-  internalAddressFailure,
-  invalidChoice,
-  protocolViolation,
-  trafficSelectorsUnacceptable
-} from '../failures.ts'
+import { errorOfNotify, protocolViolation } from '../failures.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { MAX_AUTH_ROUNDS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import type { InitiatorConfig } from '../types.ts'
+import { readFirstChild } from './auth-child.ts'
 import {
   abilityNotifies,
   announceEstablished,
@@ -50,7 +36,7 @@ import {
   remoteOctets,
   secured
 } from './auth-common.ts'
-import { acceptableSelectors, type ChildAgreement, espOffer, installChild, peerEspSpi } from './child.ts'
+import { espOffer, installChild } from './child.ts'
 import { configRequestPayload, readAssignedConfig } from './config.ts'
 import { SIGNATURE_HASHES } from './init-common.ts'
 
@@ -264,7 +250,7 @@ export class AuthTask implements Task {
     const reply = findPayload(payloads, PayloadType.CP)
     if (reply?.cfgType === ConfigType.CFG_REPLY) state.assigned = readAssignedConfig(reply)
     markAuthenticated(state, sa)
-    const child = this.#agreement(sa, payloads)
+    const child = readFirstChild(state, this.#config, sa, payloads, this.#offer, this.#spiIn)
     if (child instanceof IkestreamError) {
       announceEstablished(state, sa, undefined)
       this.#hooks.giveUp(child)
@@ -274,45 +260,6 @@ export class AuthTask implements Task {
     state.useOutbound(installChild(state, sa, child))
     this.#hooks.established()
     return 'done'
-  }
-
-  /** The first Child SA, or why there is none. */
-  #agreement(sa: IkeSa, payloads: readonly Payload[]): ChildAgreement | IkestreamError {
-    const config = this.#config
-    const error = findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
-    if (error !== undefined) {
-      const name = nameOf(NotifyType, error.notifyType, 'NOTIFY')
-      this.#state.log('warn', `the gateway made no Child SA: ${name}`)
-      return errorOfNotify(error.notifyType, this.#offer)
-    }
-    const wantsAddress = config.configRequest?.ipv4 || config.configRequest?.ipv6
-    if (wantsAddress && (this.#state.assigned?.addresses.length ?? 0) === 0) return internalAddressFailure()
-    const answer = findPayload(payloads, PayloadType.SA)
-    const tsI = findPayload(payloads, PayloadType.TSi)
-    const tsR = findPayload(payloads, PayloadType.TSr)
-    if (answer === undefined || tsI === undefined || tsR === undefined) {
-      return protocolViolation('IKE_AUTH was answered without a Child SA and without a reason')
-    }
-    const verdict = verifyChosen(answer.proposals, this.#offer)
-    const spiOut = verdict.ok ? peerEspSpi(verdict.proposal) : undefined
-    if (!verdict.ok) return invalidChoice(verdict.reason)
-    if (spiOut === undefined) return invalidChoice('its ESP SPI is not one')
-    const isNarrowed =
-      acceptableSelectors(config.localTs, tsI.selectors) &&
-      acceptableSelectors(config.remoteTs, tsR.selectors)
-    if (!isNarrowed) return trafficSelectorsUnacceptable()
-    const { init } = secured(sa)
-    return {
-      chosen: verdict.proposal,
-      spiIn: this.#spiIn,
-      spiOut,
-      localTs: tsI.selectors,
-      remoteTs: tsR.selectors,
-      nonceI: init.localNonce,
-      nonceR: init.remoteNonce,
-      sharedSecret: undefined,
-      isInitiator: true
-    }
   }
 
   #end(error: IkestreamError): TaskOutcome {
