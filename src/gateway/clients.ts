@@ -33,6 +33,7 @@ export interface ClientsSurroundings {
   readonly driver: ResponderDriver
   readonly random: RandomSource
   readonly timers: IkeTimers
+  readonly idleLivenessMs: number
   readonly log: Logger
   now(): number
   onEvent(event: GatewayEvent): void
@@ -102,7 +103,7 @@ export class Clients {
     const { pump, carriers, random, onEvent, log } = this.#around
     const sad = new Sad({ random, softLimits: this.#softLimits })
     const link = pump.addPeer(sad, { onSoftLimit: (child) => this.#onSoftLimit(session, child) })
-    const peer = new Peer(++this.#lastNumber, session, event, { sad, link })
+    const peer = new Peer(++this.#lastNumber, session, { ...event, atMs: this.#around.now() }, { sad, link })
     this.#peers.set(session, peer)
     carriers.attach(peer, event.path)
     const { ikeSuite, espSuite } = event.info
@@ -236,24 +237,37 @@ export class Clients {
     }
   }
 
-  /** Tells the engine about traffic, and keeps NAT bindings alive. Call about once a second. */
+  /** Tells the engine about traffic, asks silent clients whether they live, and keeps NAT bindings alive. Once a second. */
   tick(): void {
     const now = this.#around.now()
     for (const peer of this.#peers.values()) {
-      const { counters } = peer.link
-      const in_ = counters.packetsIn + counters.dummies
-      const received = in_ !== peer.notedIn
-      const sent = counters.packetsOut !== peer.notedOut
-      peer.notedIn = in_
-      peer.notedOut = counters.packetsOut
-      if (received || sent)
-        this.#around.driver.input(peer.session, (one, at) => one.noteTraffic(at, { received, sent }))
-      if (sent || !peer.info.natLocal) peer.lastKeepaliveMs = now
-      else if (now - peer.lastKeepaliveMs >= this.#around.timers.natKeepaliveMs) {
-        peer.lastKeepaliveMs = now
-        peer.carrier?.transport.sendNatKeepalive()
-      }
+      this.#noteTraffic(peer, now)
+      this.#keepBindingAlive(peer, now)
     }
+  }
+
+  #noteTraffic(peer: Peer, now: number): void {
+    const { driver, idleLivenessMs } = this.#around
+    const { counters } = peer.link
+    const packetsIn = counters.packetsIn + counters.dummies
+    const received = packetsIn !== peer.notedIn
+    const sent = counters.packetsOut !== peer.notedOut
+    peer.notedIn = packetsIn
+    peer.notedOut = counters.packetsOut
+    if (sent) peer.lastKeepaliveMs = now
+    if (received) peer.lastHeardMs = now
+    if (received || sent) driver.input(peer.session, (one, at) => one.noteTraffic(at, { received, sent }))
+    if (idleLivenessMs === 0 || now - peer.lastHeardMs < idleLivenessMs) return
+    peer.lastHeardMs = now
+    driver.input(peer.session, (one, at) => one.checkLiveness(at))
+  }
+
+  /** RFC 3948 section 4: the end behind a NAT keeps the binding. */
+  #keepBindingAlive(peer: Peer, now: number): void {
+    const { natKeepaliveMs } = this.#around.timers
+    if (!peer.info.natLocal || natKeepaliveMs === 0 || now - peer.lastKeepaliveMs < natKeepaliveMs) return
+    peer.lastKeepaliveMs = now
+    peer.carrier?.transport.sendNatKeepalive()
   }
 }
 

@@ -262,6 +262,7 @@ class GatewayServer implements Gateway {
       driver: this.#driver,
       random: this.#random,
       timers: this.#timers,
+      idleLivenessMs: this.#limits.idleLivenessMs,
       log,
       now: () => this.#clock.now(),
       onEvent

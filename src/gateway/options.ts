@@ -36,6 +36,8 @@ export interface GatewayLimits {
   readonly noSessionTimeoutMs: number
   /** A connection that was replaced and is silent is closed (RFC 9329 section 6.1). */
   readonly replacedIdleMs: number
+  /** A client that sends nothing for so long is asked whether it lives: else its address would be lost for hours. 0: never. */
+  readonly idleLivenessMs: number
   /** How long `close` waits for the peers' answers to DELETE. */
   readonly closePatienceMs: number
 }
@@ -46,6 +48,7 @@ export const DEFAULT_GATEWAY_LIMITS: GatewayLimits = {
   prefixTimeoutMs: 5_000,
   noSessionTimeoutMs: 10_000,
   replacedIdleMs: 30_000,
+  idleLivenessMs: 120_000,
   closePatienceMs: 2_000
 }
 

@@ -25,6 +25,8 @@ export class Peer {
   notedIn = 0
   notedOut = 0
   lastKeepaliveMs = 0
+  /** When ESP came last, or the peer was asked whether it lives. */
+  lastHeardMs: number
   lastTroubleMs = Number.NEGATIVE_INFINITY
   #path: Path
   readonly #left = new Set<number>()
@@ -32,12 +34,13 @@ export class Peer {
   constructor(
     number: number,
     session: IkeSession,
-    established: { readonly info: EstablishedInfo; readonly path: Path },
+    established: { readonly info: EstablishedInfo; readonly path: Path; readonly atMs: number },
     dataPlane: { readonly sad: Sad; readonly link: PeerLink }
   ) {
     this.number = number
     this.session = session
     this.info = established.info
+    this.lastHeardMs = established.atMs
     this.#path = established.path
     this.sad = dataPlane.sad
     this.link = dataPlane.link

@@ -146,6 +146,35 @@ describe('several clients', () => {
   })
 })
 
+describe('a client that vanishes', () => {
+  it('is asked whether it lives, given up, and its address is free again', async () => {
+    const fixture = await start({
+      limits: { idleLivenessMs: 1_000, closePatienceMs: 200 },
+      timers: { retransmitTimeoutMs: 50, retransmitTries: 2 }
+    })
+    const gone = newClient(pskClient())
+    await gone.connect(await fixture.open('udp'))
+    await gone.dispose()
+    await waitUntil('its end', () => fixture.all('client-down').length > 0)
+    expect(fixture.all('client-down')).toMatchObject([{ reason: 'timeout' }])
+    const again = newClient(pskClient())
+    await again.connect(await fixture.open('udp'))
+    expect(again.address).toBe(gone.address)
+  })
+
+  it('is not given up as long as it answers', async () => {
+    const fixture = await start({
+      limits: { idleLivenessMs: 1, closePatienceMs: 200 },
+      timers: { retransmitTimeoutMs: 50, retransmitTries: 2 }
+    })
+    const client = newClient(pskClient())
+    await client.connect(await fixture.open('tcp'))
+    const answered = (): number => client.driver.session.info().expectedRequestId
+    await waitUntil('three checks', () => answered() >= 3)
+    expect(fixture.all('client-down')).toEqual([])
+  })
+})
+
 describe('sessions on one path', () => {
   it('share its socket until the last of them is gone', async () => {
     const fixture = await start()
