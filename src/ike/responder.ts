@@ -13,7 +13,6 @@ import { ExchangeType, NotifyType, PayloadType } from '../wire/ike-constants.ts'
 import type { DecodedHeader } from '../wire/ike-header.ts'
 import { findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
-import { sameIdentity } from './auth/identity.ts'
 import { CookieJar } from './cookie.ts'
 import { UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
 import { IkeSession, type IkeSessionOptions } from './session.ts'
@@ -232,13 +231,16 @@ export class IkeResponder {
     for (const spi of entry.spis) this.#bySpi.delete(spi)
   }
 
-  /** INITIAL_CONTACT: whatever else there is with this identity is dead at the other end (RFC 7296 section 2.4). */
+  /**
+   * INITIAL_CONTACT: whatever else there is with this peer is dead at the other end (RFC 7296 section 2.4). Only what was
+   * proved counts: an EAP user may put any name into IDi.
+   */
   #replaceOthers(entry: Entry): void {
-    const identity = entry.session.remoteIdentity
+    const peer = entry.session.provenPeer
+    if (peer === '') return
     for (const other of [...this.#entries.values()]) {
-      const theirs = other.session.remoteIdentity
-      if (other === entry || !other.established || identity === undefined || theirs === undefined) continue
-      if (sameIdentity(identity, theirs)) this.#input(other, (session) => session.replaced())
+      if (other === entry || !other.established || other.session.provenPeer !== peer) continue
+      this.#input(other, (session) => session.replaced())
     }
   }
 }

@@ -33,7 +33,7 @@ import { closeSession } from './tasks/delete.ts'
 import { InitTask } from './tasks/init.ts'
 import { MobikeTask } from './tasks/mobike.ts'
 import { usePath } from './tasks/path.ts'
-import type { Identity, IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
+import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
 
 export { DEFAULT_TIMERS } from './options.ts'
 export type { SessionInfo } from './session-info.ts'
@@ -217,9 +217,9 @@ export class IkeSession {
     return this.#state.initialContact
   }
 
-  /** What the peer proved to be, or claims to be until it is authenticated. */
-  get remoteIdentity(): Identity | undefined {
-    return this.#state.remoteIdentity
+  /** What the peer has proved to be: with EAP its user, else its IDi. Empty before it is authenticated. */
+  get provenPeer(): string {
+    return this.#state.established ? this.#state.peerName : ''
   }
 
   /** Ends the session without a word: the peer has forgotten it and begun another. */

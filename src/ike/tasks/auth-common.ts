@@ -113,7 +113,13 @@ export function announceEstablished(state: SessionState, sa: IkeSa, espSuite: st
       spiI: sa.spiI,
       spiR: sa.spiR,
       localIdentity: localIdentity === undefined ? '' : formatIdentity(localIdentity),
-      remoteIdentity: remoteIdentity === undefined ? '' : formatIdentity(remoteIdentity),
+      // An EAP user may claim any IDi: to a responder the peer is who it has proved to be.
+      remoteIdentity:
+        state.config.role === 'responder'
+          ? state.peerName
+          : remoteIdentity === undefined
+            ? ''
+            : formatIdentity(remoteIdentity),
       ikeSuite: formatChosenSuite(secured(sa).security.chosen, 'ike'),
       espSuite,
       config: state.assigned,
