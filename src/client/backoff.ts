@@ -22,6 +22,11 @@ export class Backoff {
     return delayMs
   }
 
+  /** The next pause is the longest. */
+  exhaust(): void {
+    this.#nextMs = this.#maxMs
+  }
+
   reset(): void {
     this.#nextMs = this.#firstMs
   }

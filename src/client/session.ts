@@ -127,8 +127,9 @@ export class VpnSession {
         return this.#recover(link, 'peer-silent', [...others, kind])
       case 'esp-silent':
         if (incident.transport !== link.transport) return
-        return this.#espSilent(link, link.fresh ? others : [kind, ...others])
+        return this.#espSilent(link, others)
       case 'network-changed':
+        this.#udpReturn.trust()
         if (await this.#environment.tunnel.repin()) await this.#recover(link, 'network-changed', order)
         return
       case 'reconnect-requested':
@@ -190,20 +191,36 @@ export class VpnSession {
     await this.#remember(fresh.link)
   }
 
-  /** IKE is answered here, ESP is not: a fresh SA, first on this path if the SA came from another, else elsewhere. */
-  async #espSilent(link: Link, order: readonly TransportKind[]): Promise<void> {
+  /**
+   * IKE is answered here, ESP is not. An SA that was set up here moves on and keeps its addresses; one that came from
+   * another path may have been followed by IKE alone: then a fresh one, here first.
+   */
+  async #espSilent(link: Link, others: readonly TransportKind[]): Promise<void> {
     const { log, tunnel } = this.#environment
-    log.log('info', 'IKE is answered but ESP is not', { transport: link.candidate.kind })
+    const { kind } = link.candidate
+    log.log('info', 'IKE is answered but ESP is not', { transport: kind })
+    if (kind === 'udp') this.#udpReturn.distrust()
     try {
-      if (order.length === 0) throw new UnreachableError('no-alternative', 'There is no other transport.')
-      const fresh = await this.#connector.climb(order, tunnel.virtualAddresses)
-      await this.#replace(link, fresh, 'esp-silent')
+      if (!link.fresh || !(await this.#moveElsewhere(link, others))) {
+        const order = link.fresh ? others : [kind, ...others]
+        if (order.length === 0) throw new UnreachableError('no-alternative', 'There is no other transport.')
+        const fresh = await this.#connector.climb(order, tunnel.virtualAddresses)
+        await this.#replace(link, fresh, 'esp-silent')
+      }
     } catch (error) {
       if (this.#stopReason !== undefined) throw error
       log.log('info', 'No other transport does better', { error: String(error) })
     }
     this.#watchdog.judge.wasWrong()
     this.#watchdog.start()
+  }
+
+  /** @returns whether the peer followed to another transport, or the session is to end */
+  async #moveElsewhere(link: Link, others: readonly TransportKind[]): Promise<boolean> {
+    const move = await this.#keeper.move(link, this.#candidates(others, link), this.#abort.signal)
+    if (this.#stopReason !== undefined) return true
+    if (move !== undefined) this.#moved(link, move, 'esp-silent')
+    return move !== undefined
   }
 
   async #ikeClosed(
@@ -260,6 +277,7 @@ export class VpnSession {
     if (change === undefined) return
     this.#pendingChange = undefined
     this.#environment.onEvent({ event: 'path-changed', ...change, outageMs: Math.round(outageMs) })
+    if (change.to === 'udp' && this.#watchdog.judge.carriesEsp) this.#udpReturn.trust()
     const link = this.#keeper.current
     if (link !== undefined) void this.#remember(link)
   }

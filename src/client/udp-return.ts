@@ -51,6 +51,16 @@ export class UdpReturn {
     )
   }
 
+  /** UDP carries ESP, or the network is another one. */
+  trust(): void {
+    this.#backoff.reset()
+  }
+
+  /** UDP answers IKE but carries no ESP: a probe will not notice, so the next one is as far off as it gets. */
+  distrust(): void {
+    this.#backoff.exhaust()
+  }
+
   stop(): void {
     this.#timer?.cancel()
     this.#timer = undefined
@@ -66,10 +76,7 @@ export class UdpReturn {
     }
     const stream = link.transport
     const move = await this.#keeper.move(link, [candidate], this.#signal, async () => ({ transport }))
-    if (move !== undefined) {
-      this.#backoff.reset()
-      return move
-    }
+    if (move !== undefined) return move
     // The engine still has its request out on the path that did not answer: back to the stream, which works.
     const back = await this.#keeper.move(link, [link.candidate], this.#signal, async () => ({
       transport: stream

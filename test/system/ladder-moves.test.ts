@@ -1,0 +1,136 @@
+/** A session that is up changes its transport under running connections, which never notice. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import type { IkestreamProcess, JsonLine } from '../support/ikestream-process.ts'
+import { BRISK, type Download, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
+import { describeWith } from '../support/require.ts'
+import { waitUntil } from '../support/wait-until.ts'
+
+const NO_UDP = { protocol: 'udp', action: 'drop' } as const
+const MEBIBYTE = 1_048_576
+/** Long enough that a change of path happens in the middle of it. */
+const DOWNLOAD_BYTES = 8 * MEBIBYTE
+const DOWNLOAD_S = 4
+
+describeWith('namespaces', 'tun')('a session that is up', () => {
+  let site: IkestreamSite
+  let gateway: IkestreamProcess
+  let psk: readonly string[]
+  let states = 0
+
+  beforeAll(async () => {
+    site = await IkestreamSite.open()
+    await site.startWebServer()
+    gateway = await site.startGateway()
+    psk = await site.withPsk()
+  })
+  beforeEach(() => site.hotel.restore())
+  afterEach(() => site.stopClients())
+  afterAll(() => site?.close())
+
+  async function connected(
+    transport: string,
+    args: readonly string[] = [],
+    server = site.gatewayAddress
+  ): Promise<IkestreamProcess> {
+    const client = site.connect(server, [...psk, ...BRISK, ...args], { state: `client-${states++}` })
+    const line = await client.event('connected')
+    expect(line['transport'], client.transcript()).toBe(transport)
+    return client
+  }
+
+  /** Starts a download, waits until it flows, changes something, and waits for the move and the end of the download. */
+  async function movedUnderDownload(
+    client: IkestreamProcess,
+    change: () => unknown,
+    to: string
+  ): Promise<JsonLine> {
+    const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S)
+    await flowing(client, download)
+    const mark = client.mark
+    await change()
+    const moved = await client.event('path-changed', (line) => line['to'] === to, mark)
+    expect(download.running, client.transcript()).toBe(true)
+    expect(await download.intact(), client.transcript()).toBe(true)
+    return moved
+  }
+
+  async function flowing(client: IkestreamProcess, download: Download): Promise<void> {
+    const device = client.all('connected')[0]?.['interface']
+    const before = await site.receivedBytes(device)
+    await waitUntil('bytes of the download', async () => {
+      if (!download.running) throw new Error('the download ended before anything was changed')
+      return (await site.receivedBytes(device)) > before + MEBIBYTE / 2
+    })
+  }
+
+  it('moves to UDP when UDP opens', async () => {
+    await site.hotel.setFaults([NO_UDP])
+    const client = await connected('tcp', ['--udp-probe', '0.5'])
+    const moved = await movedUnderDownload(client, () => site.hotel.restore(), 'udp')
+    expect(moved).toMatchObject({ from: 'tcp', to: 'udp', reason: 'udp-available' })
+    await gateway.event('client-moved', (line) => line['to'] === 'udp')
+  })
+
+  it('moves to TCP when UDP is cut', async () => {
+    const client = await connected('udp')
+    const moved = await movedUnderDownload(client, () => site.hotel.setFaults([NO_UDP]), 'tcp')
+    expect(moved).toMatchObject({ from: 'udp', to: 'tcp' })
+    expect(client.all('reconnecting')).toEqual([])
+  })
+
+  it('moves to TLS when UDP is cut and TCP 4500 refused', async () => {
+    const client = await connected('udp')
+    const faults = [NO_UDP, { protocol: 'tcp', ports: [4500], action: 'refuse' }] as const
+    const moved = await movedUnderDownload(client, () => site.hotel.setFaults(faults), 'tls')
+    expect(moved).toMatchObject({ from: 'udp', to: 'tls' })
+  })
+
+  it.each(['tcp', 'tls'])('comes back when its %s stream is reset', async (transport) => {
+    const box = await site.startMiddlebox({})
+    const client = await connected(transport, ['--transport', transport], box.address)
+    const gatewayMark = gateway.mark
+    const moved = await movedUnderDownload(client, () => box.command('reset'), transport)
+    expect(moved).toMatchObject({ from: transport, to: transport, reason: 'connection-reset' })
+    expect(client.all('reconnecting')).toEqual([])
+    // The same IKE SA: the gateway has seen nobody come and nobody go.
+    expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
+  })
+
+  it('falls through to TCP where IKE passes on UDP and ESP does not', async () => {
+    const box = await site.startMiddlebox({ esp: false })
+    const client = await connected('udp', ['--udp-probe', '0.5'], box.address)
+    const gatewayMark = gateway.mark
+    const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S)
+    const moved = await client.event('path-changed')
+    expect(moved).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
+    // The connection began while nothing passed, and lives: the session kept its address, and does not go back to UDP at once.
+    expect(await download.intact(), client.transcript()).toBe(true)
+    expect(client.all('path-changed'), client.transcript()).toHaveLength(1)
+    expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
+  })
+
+  it('falls through by itself where the gateway names a DNS server to ask', async () => {
+    const gatewayAddress = await site.addGatewayAddress(11)
+    await site.startGateway(['--dns', INNER_V4, ...(await site.gatewayArgs())], { listen: [gatewayAddress] })
+    const box = await site.startMiddlebox({ esp: false }, gatewayAddress)
+    const client = await connected('udp', ['--no-dns'], box.address)
+    const moved = await client.event('path-changed')
+    expect(moved).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
+  })
+
+  it('follows its machine to another network', async () => {
+    const second = await site.hotel.addHost('inside', 'client', site.client)
+    const client = await connected('udp')
+    const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S)
+    await flowing(client, download)
+    await site.client.run(['ip', 'link', 'set', 'dev', site.hotel.client.device, 'down'])
+    try {
+      const moved = await client.event('path-changed')
+      expect(moved).toMatchObject({ from: 'udp', to: 'udp', reason: 'network-changed' })
+      expect(await download.intact(), client.transcript()).toBe(true)
+      expect(second.device).toBe('wan1')
+    } finally {
+      await site.client.run(['ip', 'link', 'set', 'dev', site.hotel.client.device, 'up'])
+    }
+  })
+})
