@@ -154,6 +154,7 @@ class BringUp {
       closed: false
     }
     this.#attempts.set(rung.id, attempt)
+    if (attempt.driver !== undefined) attempt.driver.onEvent = (event) => this.#ikeEvent(attempt, event)
     const candidate = { kind: rung.transport, address: rung.address }
     const opened = await this.#options.open(candidate, attempt.abort.signal)
     if (!('transport' in opened)) {

@@ -1,0 +1,205 @@
+/**
+ * The client's side of a virtual site: options, a tunnel that counts instead of carrying, and shortcuts for links.
+ * @module
+ */
+import { type BringUpOptions, type BringUpResult, bringUp } from '../../src/client/bring-up.ts'
+import { ikeOnlyHandlers, type Link } from '../../src/client/link.ts'
+import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../src/client/options.ts'
+import type { Tunnel } from '../../src/client/tunnel.ts'
+import type { ChildSaParameters } from '../../src/esp/types.ts'
+import { IkeSession } from '../../src/ike/session.ts'
+import type { EstablishedInfo, InitiatorConfig } from '../../src/ike/types.ts'
+import { silentLogger } from '../../src/log.ts'
+import type { RungReport } from '../../src/transport/ladder-types.ts'
+import type { Transport, TransportHandlers } from '../../src/transport/types.ts'
+import { initiatorConfig } from './ike-pair.ts'
+import { SeededRandom } from './seeded-random.ts'
+import type { FakeTransport, VirtualSite } from './virtual-site.ts'
+
+export const GATEWAY_ADDRESS = '203.0.113.1'
+
+let seeds = 100
+
+export function clientSession(changes: Partial<InitiatorConfig> = {}): IkeSession {
+  const environment = { random: new SeededRandom(++seeds), wallClockMs: () => Date.UTC(2026, 5, 1) }
+  return new IkeSession(initiatorConfig(changes), environment)
+}
+
+/** One climb of the ladder on a site. */
+export function climb(site: VirtualSite, changes: Partial<BringUpOptions> = {}) {
+  const abort = new AbortController()
+  const reports: RungReport[] = []
+  const outcome: { result?: BringUpResult; error?: unknown } = {}
+  const done = bringUp({
+    ladder: { addresses: [GATEWAY_ADDRESS], order: ['udp', 'tcp', 'tls'] },
+    timings: {},
+    clock: site.clock,
+    log: silentLogger,
+    open: site.open,
+    makeSession: () => clientSession(),
+    onReport: (report) => reports.push(report),
+    signal: abort.signal,
+    ...changes
+  }).then(
+    (result) => {
+      outcome.result = result
+    },
+    (error: unknown) => {
+      outcome.error = error
+    }
+  )
+  return {
+    abort,
+    reports,
+    outcome,
+    done,
+    isOver: () => outcome.result !== undefined || outcome.error !== undefined,
+    /** What was said, such as `udp failed timeout`. */
+    said: () =>
+      reports.map(({ rung, outcome: what, reason }) => [rung.transport, what, reason ?? ''].join(' ').trim())
+  }
+}
+
+/** An established link on a transport of the first kind in the order. */
+export async function establish(site: VirtualSite, order: readonly ('udp' | 'tcp' | 'tls')[]): Promise<Link> {
+  const climbing = climb(site, { ladder: { addresses: [GATEWAY_ADDRESS], order } })
+  await site.clock.until(climbing.isOver, 30_000)
+  const { result, error } = climbing.outcome
+  if (result === undefined) throw error
+  const { link } = result
+  link.transport.setHandlers(
+    ikeOnlyHandlers(
+      (message, path) => link.driver.receive(message, path),
+      () => undefined
+    )
+  )
+  return link
+}
+
+/** Counts what a real one would carry; whether a packet arrives, the site decides. */
+export class FakeTunnel {
+  readonly interfaceName = 'ike7'
+  readonly mtu = 1400
+  readonly remoteTs: readonly string[] = ['10.0.0.0/8']
+  readonly calls: string[] = []
+  readonly children = new Set<number>()
+  readonly configured: EstablishedInfo[] = []
+  active: number | undefined
+  transport: Transport | undefined
+  virtualAddresses: readonly string[] = []
+  probes = 0
+  repinned = false
+  /** What `configure` waits for. */
+  configuring: () => Promise<void> = () => Promise.resolve()
+  espPacketsIn = 0
+  espPacketsOut = 0
+  expectingOut = 0
+  readonly #site: VirtualSite
+  #traffic: { cancel(): void } | undefined
+
+  constructor(site: VirtualSite) {
+    this.#site = site
+  }
+
+  asTunnel(): Tunnel {
+    return this as unknown as Tunnel
+  }
+
+  get hasChildren(): boolean {
+    return this.children.size > 0
+  }
+
+  counters() {
+    const { espPacketsIn, espPacketsOut, expectingOut } = this
+    return {
+      ...{ espPacketsIn, espPacketsOut, expectingOut },
+      ...{ bytesIn: espPacketsIn * 100, bytesOut: espPacketsOut * 100 }
+    }
+  }
+
+  /** A conversation: packets go out every 20 ms, and each is answered where ESP passes. */
+  startTraffic(): void {
+    const tick = (): void => {
+      this.send()
+      this.#traffic = this.#site.clock.setTimer(20, tick)
+    }
+    tick()
+  }
+
+  stopTraffic(): void {
+    this.#traffic?.cancel()
+    this.#traffic = undefined
+  }
+
+  /** One packet that expects an answer. */
+  send(): void {
+    const transport = this.transport as FakeTransport | undefined
+    if (transport === undefined || this.active === undefined) return
+    this.espPacketsOut++
+    this.expectingOut++
+    if (transport.ended === undefined && this.#site.weather[transport.kind].esp) this.espPacketsIn++
+  }
+
+  install(child: ChildSaParameters): void {
+    this.children.add(child.inbound.spi)
+  }
+  activate(spiIn: number): void {
+    this.active = spiIn
+  }
+  remove(spiIn: number): void {
+    this.children.delete(spiIn)
+    if (this.active === spiIn) this.active = undefined
+  }
+  addToSequences(delta: bigint): void {
+    this.calls.push(`addToSequences ${delta}`)
+  }
+  logKeys(): void {}
+  handlers(onIke: TransportHandlers['onIke'], onClose: TransportHandlers['onClose']): TransportHandlers {
+    return ikeOnlyHandlers(onIke, onClose)
+  }
+  use(transport: Transport | undefined): void {
+    this.transport = transport
+    this.calls.push(`use ${transport?.kind ?? 'nothing'}`)
+  }
+  sendProbe(): void {
+    this.probes++
+  }
+  async configure(info: EstablishedInfo): Promise<void> {
+    this.configured.push(info)
+    this.virtualAddresses = info.config?.addresses.map(({ address }) => address) ?? []
+    await this.configuring()
+  }
+  repin(): Promise<boolean> {
+    return Promise.resolve(this.repinned)
+  }
+}
+
+/** Options of a session with the virtual site's gateway. */
+export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOptions {
+  const { localIdentity, remoteIdentity, localAuth, remoteAuth, ikeProposals, espProposals, timers } =
+    initiatorConfig()
+  return {
+    server: 'gw.example.org',
+    sessionName: 'gw',
+    ...{ localIdentity, remoteIdentity, localAuth, remoteAuth, ikeProposals, espProposals, timers },
+    order: ['udp', 'tcp', 'tls'],
+    ports: { ike: 500, natT: 4500, tcp: 4500, tls: 443 },
+    tls: { name: undefined, verify: false, ca: [] },
+    proxy: { kind: 'none' },
+    localTs: [],
+    remoteTs: [],
+    interfaceName: undefined,
+    mtu: undefined,
+    netns: undefined,
+    routes: true,
+    dns: true,
+    script: undefined,
+    timeoutMs: 60_000,
+    timings: DEFAULT_SESSION_TIMINGS,
+    ladder: {},
+    setuid: undefined,
+    keyDirectory: undefined,
+    rememberNetworks: false,
+    ...changes
+  }
+}
