@@ -187,7 +187,8 @@ class BringUp {
     const { rung, driver, transport } = attempt
     attempt.transport = undefined
     if (attempt.closed) return
-    if (attempt.heard && transport !== undefined && driver !== undefined && isHalfWay(driver.session)) {
+    const mayGoOn = rung.transport !== 'udp' && attempt.heard
+    if (mayGoOn && transport !== undefined && driver !== undefined && isHalfWay(driver.session)) {
       // The gateway closed behind COOKIE or INVALID_KE_PAYLOAD: the same session goes on over a new connection.
       driver.input((session, now) => session.pathLost(now, transport.path))
       driver.detach(transport)
