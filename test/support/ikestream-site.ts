@@ -47,6 +47,15 @@ export interface MiddleboxSettings {
   readonly noise?: boolean
 }
 
+export interface TestProxy {
+  /** `host:port` of each. */
+  readonly http: string
+  readonly socks: string
+  /** What it was asked for: `http 198.18.0.1:4500 open`. */
+  requests(): string[]
+  stop(): Promise<void>
+}
+
 /** A validity around now; `shiftMs` moves all of it. */
 export function validity(shiftMs = 0): { notBeforeMs: number; notAfterMs: number } {
   const now = Date.now() + shiftMs
@@ -215,13 +224,12 @@ export class IkestreamSite {
     return { address, command: (line) => program.child.stdin?.write(`${line}\n`) }
   }
 
-  /** A proxy on the router: HTTP CONNECT on 3128 and SOCKS5 on 1080. @returns what it was asked for */
+  /** A proxy on the router: HTTP CONNECT on 3128 and SOCKS5 on 1080. */
   async startProxy(
-    credentials?: string
-  ): Promise<{ readonly requests: () => JsonLine[]; stop(): Promise<void> }> {
+    settings: { readonly credentials?: string; readonly ports?: readonly number[] } = {}
+  ): Promise<TestProxy> {
     const { middle, client } = this.hotel
-    const wanted = credentials === undefined ? [] : [credentials]
-    const argv = [process.execPath, PROXY, client.router, '3128', '1080', ...wanted]
+    const argv = [process.execPath, PROXY, client.router, JSON.stringify(settings)]
     const program = startProgram(middle, argv)
     await program.printed(/listening/)
     const lines = (): JsonLine[] =>
@@ -231,7 +239,12 @@ export class IkestreamSite {
         .slice(0, -1)
         .map((line) => JSON.parse(line) as JsonLine)
     return {
-      requests: () => lines().filter(({ event }) => event === 'request'),
+      http: `${client.router}:3128`,
+      socks: `${client.router}:1080`,
+      requests: () =>
+        lines()
+          .filter(({ event }) => event === 'request')
+          .map(({ kind, target, outcome }) => `${kind} ${target} ${outcome}`),
       stop: () => program.stop()
     }
   }

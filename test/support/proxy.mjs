@@ -2,18 +2,23 @@
  * A proxy for tests, run inside a namespace: HTTP CONNECT (RFC 9110 section 9.3.6) and SOCKS5 (RFC 1928, RFC 1929) on one port
  * each, with or without credentials.
  *
- *     node proxy.mjs <address> <HTTP port> <SOCKS port> [user:password]
+ *     node proxy.mjs <address> <settings as JSON>
+ *
+ * Settings: `credentials` (`user:password`), `ports` (those that it leads to; default: all).
  *
  * Prints `{"event":"listening"}`, then for each connection `{"event":"request","kind":"http"|"socks","target":"host:port","outcome":
- * "open"|"denied"|"refused"}`. Ports below 1000 are refused except 443, as most proxies do.
+ * "open"|"denied"|"refused"}`.
  * @module
  */
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer, isIPv4 } from 'node:net'
 
-const [address, httpPort, socksPort, credentials] = process.argv.slice(2)
-const SAFE = (port) => port === 443 || port >= 1000
+const HTTP_PORT = 3128
+const SOCKS_PORT = 1080
+const address = process.argv[2]
+const { credentials, ports } = JSON.parse(process.argv[3] ?? '{}')
+const allows = (port) => ports === undefined || ports.includes(port)
 
 const say = (fields) => process.stdout.write(`${JSON.stringify(fields)}\n`)
 
@@ -38,7 +43,7 @@ http.on('connect', (request, client, head) => {
   if (expected && request.headers['proxy-authorization'] !== expected)
     return refuse('407 Proxy Authentication Required', 'denied')
   const { hostname, port } = new URL(`tcp://${request.url}`)
-  if (!SAFE(Number(port))) return refuse('403 Forbidden', 'refused')
+  if (!allows(Number(port))) return refuse('403 Forbidden', 'refused')
   const target = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port), noDelay: true })
   target.once('error', () => refuse('502 Bad Gateway', 'refused'))
   target.once('connect', () => {
@@ -88,7 +93,7 @@ async function socks(client) {
     say({ event: 'request', kind: 'socks', target, outcome })
     client.write(Buffer.from([5, code, 0, 1, 0, 0, 0, 0, 0, 0]))
   }
-  if (!SAFE(port)) {
+  if (!allows(port)) {
     answer(2, 'refused')
     client.end()
     return
@@ -108,9 +113,9 @@ function formatV6(raw) {
   return Array.from({ length: 8 }, (_, index) => raw.readUInt16BE(index * 2).toString(16)).join(':')
 }
 
-http.listen(Number(httpPort), address, () =>
+http.listen(HTTP_PORT, address, () =>
   createServer({ noDelay: true }, (client) => void socks(client).catch(() => client.destroy())).listen(
-    Number(socksPort),
+    SOCKS_PORT,
     address,
     () => say({ event: 'listening' })
   )
