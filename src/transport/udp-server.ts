@@ -142,7 +142,7 @@ export class UdpServer {
   }
 
   /**
-   * Gives the path a connected socket; the one that it has, if it was adopted before. `release` it as often.
+   * Gives the path a connected socket; the one that it has, if it was adopted before. One `release` closes it.
    * @throws SystemCallError when the system refuses another socket
    */
   adopt(path: Path): Transport | undefined {

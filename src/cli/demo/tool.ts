@@ -33,19 +33,19 @@ async function sendPattern(response: ServerResponse, length: number, bytesPerSec
   const startedAt = performance.now()
   const block = Buffer.alloc(BLOCK_LENGTH)
   let gone = false
-  response.once('close', () => {
-    gone = true
-  })
+  const closed = new Promise<void>((resolve) =>
+    response.once('close', () => {
+      gone = true
+      resolve()
+    })
+  )
   for (let sent = 0; sent < length && !gone; sent += BLOCK_LENGTH) {
     fillBlock(block, sent / BLOCK_LENGTH)
     const aheadMs = (sent / bytesPerSecond) * 1000 - (performance.now() - startedAt)
     if (aheadMs > 5) await new Promise((resolve) => setTimeout(resolve, aheadMs))
     const chunk = Buffer.from(block.subarray(0, Math.min(BLOCK_LENGTH, length - sent)))
     if (!response.write(chunk)) {
-      await new Promise<void>((resolve) => {
-        response.once('drain', resolve)
-        response.once('close', resolve)
-      })
+      await Promise.race([new Promise<void>((resolve) => response.once('drain', resolve)), closed])
     }
   }
   response.end()
