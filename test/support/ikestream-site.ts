@@ -158,14 +158,17 @@ export class IkestreamSite {
   /** Starts a gateway at an address of the gateway's host, and waits until it listens. */
   async startGateway(
     args?: readonly string[],
-    { listen = [this.gatewayAddress] }: { readonly listen?: readonly string[] } = {}
+    {
+      listen = [this.gatewayAddress],
+      pools
+    }: { readonly listen?: readonly string[]; readonly pools?: readonly string[] } = {}
   ): Promise<IkestreamProcess> {
     const number = this.#gateways++
-    const pools = ['--pool', `10.${99 + number}.0.0/24`, '--pool', `fd00:${99 + number}::/64`]
+    const own = pools ?? ['--pool', `10.${99 + number}.0.0/24`, '--pool', `fd00:${99 + number}::/64`]
     const addresses = listen.flatMap((address) => ['--listen', address])
     const gateway = this.start(
       this.hotel.gateway.namespace,
-      ['gateway', '--json', '--verbose', ...addresses, ...pools, ...(args ?? (await this.gatewayArgs()))],
+      ['gateway', '--json', '--verbose', ...addresses, ...own, ...(args ?? (await this.gatewayArgs()))],
       { stateDirectory: join(this.directory, `gateway-${number}`) }
     )
     await gateway.event('listening')
