@@ -41,5 +41,6 @@ export class OutageMeter {
   /** Nothing arrived, and nothing had to: the change is over. */
   settle(): void {
     this.#pending = false
+    this.#silentSince = undefined
   }
 }
