@@ -50,7 +50,7 @@ export class Connector {
     const repeat = patient || timeoutMs === Number.POSITIVE_INFINITY
     for (;;) {
       try {
-        return await this.climb(order, preferred, remembered)
+        return await this.climb(order, preferred, remembered, deadline)
       } catch (error) {
         const delayMs = this.#retry.next()
         if (!repeat || !mayPass(error) || clock.now() + delayMs >= deadline) throw error
@@ -60,15 +60,23 @@ export class Connector {
     }
   }
 
-  /** Climbs once. */
+  /**
+   * Climbs once.
+   * @param deadline when to give up, on the session's clock
+   */
   async climb(
     order: readonly TransportKind[],
     preferred: readonly string[],
-    remembered?: RememberedPath
+    remembered?: RememberedPath,
+    deadline = this.#environment.clock.now() + this.#options.timeoutMs
   ): Promise<BringUpResult> {
     const { factory, clock, log, addresses: gateway, streamTarget, open } = this.#environment
     const { timeoutMs, ladder: timings } = this.#options
-    const limit = AbortSignal.any([this.#signal, timeoutSignal(timeoutMs)])
+    const tooLate = new AbortController()
+    const limit = AbortSignal.any([this.#signal, tooLate.signal])
+    const timer = Number.isFinite(deadline)
+      ? clock.setTimer(deadline - clock.now(), () => tooLate.abort())
+      : undefined
     try {
       const { via, addresses: streamAddresses } = streamTarget
       const addresses = await gateway.find(limit).catch((error) => {
@@ -90,6 +98,8 @@ export class Connector {
     } catch (error) {
       if (limit.aborted && !this.#signal.aborted) throw timedOut(timeoutMs)
       throw error
+    } finally {
+      timer?.cancel()
     }
   }
 
@@ -124,12 +134,6 @@ export function pause(delayMs: number, clock: Clock, signal: AbortSignal): Promi
     })
     signal.addEventListener('abort', onAbort, { once: true })
   })
-}
-
-function timeoutSignal(timeoutMs: number): AbortSignal {
-  return timeoutMs === Number.POSITIVE_INFINITY
-    ? new AbortController().signal
-    : AbortSignal.timeout(timeoutMs)
 }
 
 function timedOut(timeoutMs: number): IkestreamError {

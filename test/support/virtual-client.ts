@@ -3,8 +3,12 @@
  * @module
  */
 import { type BringUpOptions, type BringUpResult, bringUp } from '../../src/client/bring-up.ts'
+import type { ClientEvent } from '../../src/client/events.ts'
+import { GatewayAddresses } from '../../src/client/gateway-addresses.ts'
 import { ikeOnlyHandlers, type Link } from '../../src/client/link.ts'
 import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../src/client/options.ts'
+import type { SessionEnvironment } from '../../src/client/session-environment.ts'
+import { SessionFactory } from '../../src/client/session-factory.ts'
 import type { Tunnel } from '../../src/client/tunnel.ts'
 import type { ChildSaParameters } from '../../src/esp/types.ts'
 import { IkeSession } from '../../src/ike/session.ts'
@@ -202,4 +206,35 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     rememberNetworks: false,
     ...changes
   }
+}
+
+/** Everything that a session needs, on a virtual site. */
+export function sessionEnvironment(
+  site: VirtualSite,
+  options: ConnectOptions,
+  changes: {
+    readonly lookUp?: (signal: AbortSignal) => Promise<readonly string[]>
+    readonly recall?: SessionEnvironment['recall']
+    readonly remember?: SessionEnvironment['remember']
+  } = {}
+) {
+  const tunnel = new FakeTunnel(site)
+  const events: ClientEvent[] = []
+  const lookUp = changes.lookUp ?? (async () => [GATEWAY_ADDRESS])
+  const environment: SessionEnvironment = {
+    clock: site.clock,
+    log: silentLogger,
+    factory: new SessionFactory(options, {
+      random: new SeededRandom(++seeds),
+      wallClockMs: () => Date.UTC(2026, 5, 1)
+    }),
+    tunnel: tunnel.asTunnel(),
+    open: site.open,
+    addresses: new GatewayAddresses(lookUp, site.clock),
+    streamTarget: { via: null, addresses: undefined },
+    recall: changes.recall ?? (async () => undefined),
+    remember: changes.remember ?? (async () => undefined),
+    onEvent: (event) => events.push(event)
+  }
+  return { environment, tunnel, events }
 }
