@@ -11,7 +11,10 @@ export function writePidFile(path: string): () => void {
   try {
     writeFileSync(path, content, { mode: 0o644 })
   } catch (cause) {
-    throw new SystemError('pid-file', `The process id cannot be written to ${path}.`, { cause })
+    throw new SystemError('pid-file', `The process id cannot be written to ${path}.`, {
+      hint: 'Name a file in a folder that exists and that this user may write to.',
+      cause
+    })
   }
   return () => {
     try {

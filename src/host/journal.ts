@@ -231,7 +231,8 @@ async function readRecord(path: string): Promise<JournalRecord | undefined> {
   try {
     text = await readFile(path, 'utf8')
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
     throw new SystemError('journal', `the journal ${path} cannot be read: ${String(cause)}`, { cause })
   }
   return parseRecord(text, path)

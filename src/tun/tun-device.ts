@@ -214,7 +214,8 @@ function deviceError(errno: number, name: string, problem: string): SystemError 
     return new AuthenticationError('tun-permission', `${problem}: a privilege is missing`, {
       hint: PRIVILEGE_HINT
     })
-  if (errno === Errno.EBUSY)
+  // EINVAL: the device exists and is of another kind (the flags themselves were taken before, or are all that there is).
+  if (errno === Errno.EBUSY || errno === Errno.EINVAL)
     return new SystemError('tun-busy', `${problem}: the name is in use`, {
       hint: `Choose another --interface, or end the program that has ${name}`
     })
