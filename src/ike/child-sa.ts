@@ -35,8 +35,6 @@ export class ChildSa implements ChildSaFields {
   /** The IKE SA that controls it; changes when that is rekeyed. */
   owner: IkeSa
   state: ChildSaState = 'INSTALLED'
-  /** `child-outbound` was told. */
-  sendsOn = false
   /** The Child SA that this one replaces, until that is gone. */
   replaces: ChildSa | undefined
 

@@ -25,8 +25,7 @@ import { type AuthAnswer, AuthResponder } from './tasks/auth-response.ts'
 import { answerCreateChild } from './tasks/create-child-response.ts'
 import { answerIkeRekey, followCollision } from './tasks/ike-rekey.ts'
 import { answerInformational, isAddressUpdate, isIkeDelete } from './tasks/informational.ts'
-import { isMessageIdSync, synchroniseMessageIds } from './tasks/message-id-sync.ts'
-import { equalBytes } from './tasks/natd.ts'
+import { receiveSync } from './tasks/message-id-sync.ts'
 import { followPath } from './tasks/path.ts'
 
 /** A response that waits for something outside (TLS inside EAP). */
@@ -139,7 +138,7 @@ export class Dispatcher {
       state.log('debug', `dropped ${formatIkeHeader(header)}: not authenticated yet`)
       return
     }
-    if (header.messageId === 0 && state.established && this.#receiveSync(sa, bytes, decoded, path)) return
+    if (header.messageId === 0 && state.established && receiveSync(state, sa, bytes, decoded, path)) return
     const kind = sa.exchanges.classifyRequest(header.messageId)
     if (kind === 'answered') {
       this.#repeatAnswer(sa, bytes, decoded, path)
@@ -183,7 +182,7 @@ export class Dispatcher {
       this.#answerAuth(sa, request, path)
       return
     }
-    followPath(state, path, isAddressUpdate(payloads))
+    if (state.established) followPath(state, path, isAddressUpdate(payloads))
     if (!isIkeDelete(payloads)) followCollision(state, sa)
     if (header.exchangeType === ExchangeType.INFORMATIONAL) {
       const answer = answerInformational(state, sa, request, path)
@@ -242,37 +241,15 @@ export class Dispatcher {
     emitPackets(this.#state, sa.exchanges.storedResponse, path)
   }
 
-  /** @returns whether it was an RFC 6311 synchronisation, which has Message ID 0 whatever the window says */
-  #receiveSync(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): boolean {
-    const state = this.#state
-    const { header, payloads } = decoded.message
-    if (header.exchangeType !== ExchangeType.INFORMATIONAL || !state.features.messageIdSync) return false
-    if (payloads.at(-1)?.type !== PayloadType.SK) return false
-    if (sa.lastSync !== undefined && equalBytes(sa.lastSync.request, bytes)) {
-      emitPackets(state, sa.lastSync.response, path)
-      return true
-    }
-    const opened = openMessage(state, sa, bytes, decoded)
-    if (opened.kind !== 'message' || !isMessageIdSync(opened.payloads)) return false
-    const answer = synchroniseMessageIds(state, sa, opened.payloads)
-    if (answer === undefined) {
-      state.log('debug', 'dropped a Message ID synchronisation: old, or not negotiated')
-      return true
-    }
-    state.noteReceived()
-    state.timers.clear('retransmit', sa.number)
-    const response = sa.protection?.seal(sa.header(header.exchangeType, true, 0), answer) ?? []
-    sa.lastSync = { request: Uint8Array.from(bytes), response }
-    emitPackets(state, response, path)
-    return true
-  }
-
   #problemIn(
     header: InboundMessage['header'],
     payloads: readonly Payload[],
     isResponse: boolean
   ): string | undefined {
-    const isEarly = !this.#state.established && header.exchangeType !== ExchangeType.IKE_AUTH
+    // INFORMATIONAL may come early: the initiator could not believe us (section 2.21.2).
+    const isForSetup =
+      header.exchangeType === ExchangeType.IKE_AUTH || header.exchangeType === ExchangeType.INFORMATIONAL
+    const isEarly = !this.#state.established && !isForSetup
     if (isEarly && this.#state.closing === undefined) return 'it came before authentication'
     return checkPayloads(header.exchangeType, isResponse, payloads)
   }

@@ -15,6 +15,13 @@ export function authenticationRejected(): AuthenticationError {
   })
 }
 
+/** A responder's view: the initiator told so itself. */
+export function rejectedByInitiator(): AuthenticationError {
+  return new AuthenticationError('rejected-by-initiator', 'The client did not believe our authentication.', {
+    hint: 'Compare the identity, pre-shared key or certificate of this gateway with what the client expects.'
+  })
+}
+
 /** For a responder's log: nobody is told more than AUTHENTICATION_FAILED. */
 export function unknownPeer(identity: string): AuthenticationError {
   return new AuthenticationError('unknown-peer', `Nobody here is known as ${identity}.`, {

@@ -15,6 +15,7 @@ import { findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
 import { CookieJar } from './cookie.ts'
 import { UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
+import { Queue } from './queue.ts'
 import { IkeSession, type IkeSessionOptions } from './session.ts'
 import type { IkeEnvironment, IkeOutput, ResponderConfig } from './types.ts'
 
@@ -41,7 +42,7 @@ export class IkeResponder {
   readonly #entries = new Map<IkeSession, Entry>()
   readonly #bySpi = new Map<bigint, Entry>()
   readonly #byOrigin = new Map<string, Entry>()
-  readonly #outputs: ResponderOutput[] = []
+  readonly #outputs = new Queue<ResponderOutput>()
   #halfOpen = 0
   #answerBudget = UNPROTECTED_ANSWERS_PER_SECOND
   #budgetAt = 0
@@ -95,7 +96,7 @@ export class IkeResponder {
   /** The next effect of any session, also of those whose methods were called directly. */
   poll(): ResponderOutput | undefined {
     if (this.#outputs.length === 0) for (const entry of [...this.#entries.values()]) this.#drain(entry)
-    return this.#outputs.shift()
+    return this.#outputs.take()
   }
 
   nextTimeout(): number | undefined {
@@ -184,7 +185,7 @@ export class IkeResponder {
       isResponse: true
     }
     const message = encodeMessage({ header, payloads })
-    this.#outputs.push({ session: undefined, output: { type: 'send', path, message } })
+    this.#outputs.add({ session: undefined, output: { type: 'send', path, message } })
   }
 
   // ---- sessions at work
@@ -198,7 +199,7 @@ export class IkeResponder {
     const { session } = entry
     for (let output = session.poll(); output !== undefined; output = session.poll()) {
       this.#note(entry, output)
-      this.#outputs.push({ session, output })
+      this.#outputs.add({ session, output })
     }
   }
 

@@ -12,6 +12,7 @@ import type { Path } from '../wire/endpoint.ts'
 import type { ChildSa } from './child-sa.ts'
 import { IkeSa, type Task } from './ike-sa.ts'
 import { CHILD_GRACE_MS, MAX_QUEUED_TASKS } from './options.ts'
+import { Queue } from './queue.ts'
 import { type TimerKind, Timers } from './timers.ts'
 import type {
   AssignedConfig,
@@ -83,8 +84,9 @@ export class SessionState {
   lastSentAt = 0
   /** The first packet sent after that. */
   unansweredSince: number | undefined
-  readonly #outputs: IkeOutput[] = []
-  #outputsHead = 0
+  /** What is sent on, by childId. */
+  readonly #sendingOn = new Map<number, ChildSa>()
+  readonly #outputs = new Queue<IkeOutput>()
   #lastNumber = 0
 
   constructor(config: InitiatorConfig | ResponderConfig, environment: IkeEnvironment, logKeys: boolean) {
@@ -96,18 +98,11 @@ export class SessionState {
   // ---- outputs
 
   emit(output: IkeOutput): void {
-    this.#outputs.push(output)
+    this.#outputs.add(output)
   }
 
   poll(): IkeOutput | undefined {
-    const output = this.#outputs[this.#outputsHead]
-    if (output === undefined) return undefined
-    this.#outputsHead++
-    if (this.#outputsHead === this.#outputs.length) {
-      this.#outputs.length = 0
-      this.#outputsHead = 0
-    }
-    return output
+    return this.#outputs.take()
   }
 
   log(level: LogLevel, message: string, fields?: LogFields): void {
@@ -218,11 +213,11 @@ export class SessionState {
     return [...this.children.values()].filter((child) => child.owner === sa)
   }
 
-  /** Tells the data plane to send on this Child SA, once. */
+  /** Tells the data plane to send on this Child SA from now on. */
   useOutbound(child: ChildSa): void {
     this.timers.clear('child-outbound', child.number)
-    if (child.sendsOn || !child.isLive) return
-    child.sendsOn = true
+    if (this.#sendingOn.get(child.childId) === child || !child.isLive) return
+    this.#sendingOn.set(child.childId, child)
     this.emit({ type: 'child-outbound', spiIn: child.spiIn })
   }
 
@@ -230,6 +225,7 @@ export class SessionState {
   retireChild(child: ChildSa, reason: string): void {
     if (!child.advance('deleted')) return
     this.#clearChildTimers(child)
+    this.#stopSendingOn(child)
     // Without a successor there is nothing to wait for: whoever deletes the only one wants it closed.
     const hasSuccessor = [...this.children.values()].some(
       (other) => other !== child && other.childId === child.childId && other.isKnown
@@ -242,6 +238,7 @@ export class SessionState {
     if (!child.advance('end')) return
     this.#clearChildTimers(child)
     this.children.delete(child.spiIn)
+    this.#stopSendingOn(child)
     for (const other of this.children.values()) if (other.replaces === child) other.replaces = undefined
     this.emit({ type: 'child-down', spiIn: child.spiIn, spiOut: child.spiOut, reason })
   }
@@ -289,6 +286,15 @@ export class SessionState {
     if (this.config.role === 'responder' && this.assigned !== undefined) {
       this.config.policy.release(this.peerName, this.assigned)
     }
+  }
+
+  /** Whatever carries the traffic next must be told, lest nothing does. */
+  #stopSendingOn(child: ChildSa): void {
+    if (this.#sendingOn.get(child.childId) !== child) return
+    this.#sendingOn.delete(child.childId)
+    const siblings = [...this.children.values()].filter(({ childId }) => childId === child.childId)
+    const newest = siblings.findLast((other) => other !== child && other.isLive)
+    if (newest !== undefined) this.useOutbound(newest)
   }
 
   #clearChildTimers(child: ChildSa): void {

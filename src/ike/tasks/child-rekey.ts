@@ -27,6 +27,7 @@ import { ChildDeleteTask, OrphanDeleteTask } from './delete.ts'
 export function markReplaced(state: SessionState, old: ChildSa): void {
   if (!old.advance('replaced')) return
   state.timers.clear('child-rekey', old.number)
+  state.timers.clear('child-outbound', old.number)
   state.after('child-replaced', old.number, REPLACED_PATIENCE_MS)
 }
 
@@ -112,6 +113,8 @@ export class ChildRekeyTask implements Task {
       return 'done'
     }
     state.useOutbound(child)
+    // The peer deletes its own redundant one.
+    if (collision !== undefined) markReplaced(state, collision.child)
     state.emit({ type: 'rekeyed', what: 'child', spi: hexSpi(child.spiIn) })
     old.advance('replaced')
     state.enqueue(sa, new ChildDeleteTask(state, [old], 'rekeyed'), true)

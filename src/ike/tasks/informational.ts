@@ -14,7 +14,7 @@ import {
   findPayloads
 } from '../../wire/ike-helpers.ts'
 import type { DeletePayload, Payload } from '../../wire/ike-message.ts'
-import { authenticationRejected, errorOfNotify } from '../failures.ts'
+import { errorOfNotify, rejectedByInitiator } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
@@ -63,9 +63,8 @@ const FATAL_NOTIFIES: readonly number[] = [NotifyType.AUTHENTICATION_FAILED, Not
 
 function peerGaveUp(state: SessionState, notifyType: number): void {
   const isAuthentication = notifyType === NotifyType.AUTHENTICATION_FAILED
-  const error = isAuthentication
-    ? authenticationRejected()
-    : errorOfNotify(notifyType, state.config.espProposals)
+  const isOurs = isAuthentication && state.config.role === 'responder'
+  const error = isOurs ? rejectedByInitiator() : errorOfNotify(notifyType, state.config.espProposals)
   state.end(isAuthentication ? 'authentication-failed' : 'protocol-error', error)
 }
 

@@ -5,17 +5,52 @@
  * cluster's Message ID; a repetition of the last one, octet by octet, is answered again.
  * @module
  */
-import { NotifyType, PayloadType } from '../../wire/ike-constants.ts'
+
+import type { Path } from '../../wire/endpoint.ts'
+import { ExchangeType, NotifyType, PayloadType } from '../../wire/ike-constants.ts'
 import { findNotify, notify } from '../../wire/ike-helpers.ts'
 import type { Payload } from '../../wire/ike-message.ts'
 import type { IkeSa } from '../ike-sa.ts'
 import { concat } from '../keymat.ts'
+import { armRetransmission, type Decoded, emitPackets, openMessage } from '../messenger.ts'
 import type { SessionState } from '../session-state.ts'
+import { equalBytes } from './natd.ts'
 
 const SYNC_LENGTH = 12
 
+/** @returns whether the message was a synchronisation request, and as such has been dealt with */
+export function receiveSync(
+  state: SessionState,
+  sa: IkeSa,
+  bytes: Uint8Array,
+  decoded: Decoded,
+  path: Path
+): boolean {
+  const { header, payloads } = decoded.message
+  if (header.exchangeType !== ExchangeType.INFORMATIONAL || !state.features.messageIdSync) return false
+  // It must not be fragmented (RFC 7383 section 3).
+  if (payloads.at(-1)?.type !== PayloadType.SK) return false
+  if (sa.lastSync !== undefined && equalBytes(sa.lastSync.request, bytes)) {
+    emitPackets(state, sa.lastSync.response, path)
+    return true
+  }
+  const opened = openMessage(state, sa, bytes, decoded)
+  if (opened.kind !== 'message' || !isMessageIdSync(opened.payloads)) return false
+  const answer = synchroniseMessageIds(state, sa, opened.payloads)
+  if (answer === undefined) {
+    state.log('debug', 'dropped a Message ID synchronisation: old, or malformed')
+    return true
+  }
+  state.noteReceived()
+  armRetransmission(state, sa)
+  const response = sa.protection?.seal(sa.header(header.exchangeType, true, 0), answer) ?? []
+  sa.lastSync = { request: Uint8Array.from(bytes), response }
+  emitPackets(state, response, path)
+  return true
+}
+
 /** Whether an INFORMATIONAL request is one: nothing but the two notifies, the first of them there (section 5.1). */
-export function isMessageIdSync(payloads: readonly Payload[]): boolean {
+function isMessageIdSync(payloads: readonly Payload[]): boolean {
   const allowed: readonly number[] = [NotifyType.IKEV2_MESSAGE_ID_SYNC, NotifyType.IPSEC_REPLAY_COUNTER_SYNC]
   return (
     findNotify(payloads, NotifyType.IKEV2_MESSAGE_ID_SYNC) !== undefined &&
@@ -27,7 +62,7 @@ export function isMessageIdSync(payloads: readonly Payload[]): boolean {
  * Takes over the cluster's counters.
  * @returns the payloads of the response, or undefined: drop the request silently
  */
-export function synchroniseMessageIds(
+function synchroniseMessageIds(
   state: SessionState,
   sa: IkeSa,
   payloads: readonly Payload[]

@@ -136,6 +136,35 @@ for (const role of ['client', 'gateway'] as const) {
       })
     }
 
+    it('late: until then nobody sends on what will be deleted', () => {
+      const pair = connected()
+      const [loser, winner] = [pair[role], pair[other]]
+      loser.random.nonceStarts.push(0, 0x81)
+      winner.random.nonceStarts.push(0x82, 0x83)
+      loser.session.rekeyChild(pair.now, onlySpi(loser))
+      winner.session.rekeyChild(pair.now, onlySpi(winner))
+      pair.drain()
+      for (const from of [loser, winner, loser, winner]) pair.pass(from)
+      // The loser's DELETE gets lost again and again; everything else passes.
+      const lost = loser.sent.splice(0)
+      pair.settle()
+      const survivor = onlySpi(winner)
+      for (let count = 0; count < 10; count++) {
+        pair.now += 1_000
+        for (const end of [loser, winner]) end.session.timeout(pair.now)
+        pair.drain()
+        loser.sent.length = 0
+        winner.sent.length = 0
+        expect(onlySpi(winner)).toBe(survivor)
+      }
+      const [message] = lost
+      if (message === undefined) throw new Error('no DELETE was sent')
+      pair.deliver(loser, message)
+      pair.settle()
+      pair.advance(CHILD_GRACE_MS)
+      expectOneChild(pair)
+    })
+
     it('but its request comes late: CHILD_SA_NOT_FOUND ends the matter (RFC 7296 section 2.8.1)', () => {
       const pair = connected()
       const [a, b] = [pair[role], pair[other]]
