@@ -50,6 +50,7 @@ export type TaskName =
   | 'ike-rekey'
   | 'ike-delete'
   | 'mobike'
+  | 'routability'
   | 'liveness'
 
 export interface Task {

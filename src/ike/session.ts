@@ -121,6 +121,8 @@ export class IkeSession {
       const sa = state.current
       if (sa === undefined) return
       const isPastInit = state.established || sa.init !== undefined
+      // Also a path that was in use before has to be answered on anew.
+      state.confirmedPathId = undefined
       usePath(state, isPastInit ? (path.natT ?? path) : path)
       if (state.established) announcePath(state)
     })

@@ -8,10 +8,10 @@ import type { Path } from '../../wire/endpoint.ts'
 import { ExchangeType, NotifyType, nameOf } from '../../wire/ike-constants.ts'
 import { findNotifies, findNotify, notify } from '../../wire/ike-helpers.ts'
 import type { Payload } from '../../wire/ike-message.ts'
-import { refused } from '../failures.ts'
+import { protocolViolation, refused } from '../failures.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import type { SessionState } from '../session-state.ts'
-import { natDetectionPayloads, natVerdict } from './natd.ts'
+import { equalBytes, natDetectionPayloads, natVerdict } from './natd.ts'
 
 export class MobikeTask implements Task {
   readonly name = 'mobike'
@@ -61,6 +61,49 @@ export class MobikeTask implements Task {
     return true
   }
 }
+
+/**
+ * Return routability check of a responder: the peer really is where its UPDATE_SA_ADDRESSES came from
+ * (RFC 4555 section 3.7). A stream proves that by itself (RFC 9329 section 7.1).
+ */
+export class RoutabilityTask implements Task {
+  readonly name = 'routability'
+  readonly #state: SessionState
+  #cookie: Uint8Array = new Uint8Array(0)
+  #path: Path | undefined
+
+  constructor(state: SessionState) {
+    this.#state = state
+  }
+
+  build(): Draft | undefined {
+    const { path, environment } = this.#state
+    if (path === undefined || path.reliable) return undefined
+    this.#path = path
+    this.#cookie = environment.random.bytes(COOKIE2_LENGTH)
+    return {
+      exchangeType: ExchangeType.INFORMATIONAL,
+      payloads: [notify(NotifyType.COOKIE2, this.#cookie)]
+    }
+  }
+
+  process(_sa: IkeSa, response: InboundMessage): TaskOutcome {
+    // Sent to several addresses it proves nothing about any of them.
+    if (this.#path?.id !== this.#state.path?.id) return 'again'
+    const cookie = findNotify(response.payloads, NotifyType.COOKIE2)?.data
+    if (cookie === undefined || !equalBytes(cookie, this.#cookie)) {
+      this.#state.end('protocol-error', protocolViolation('COOKIE2 came back changed, or not at all'))
+    }
+    return 'done'
+  }
+
+  interrupted(): boolean {
+    return true
+  }
+}
+
+/** 8 to 64 octets (RFC 4555 section 4.2.5). */
+const COOKIE2_LENGTH = 16
 
 const MOBIKE_ERRORS: readonly number[] = [
   NotifyType.UNACCEPTABLE_ADDRESSES,

@@ -6,6 +6,7 @@
 import type { Path } from '../../wire/endpoint.ts'
 import { armRetransmission, emitPackets, reliability } from '../messenger.ts'
 import type { SessionState } from '../session-state.ts'
+import { RoutabilityTask } from './mobike.ts'
 
 /**
  * A fresh authentic request came on `path`. A responder follows it: on streams always, on UDP only without MOBIKE or
@@ -18,6 +19,9 @@ export function followPath(state: SessionState, path: Path, isUpdate: boolean): 
   if (!follows) return
   usePath(state, path)
   state.emit({ type: 'path-changed', path })
+  const sa = state.current
+  if (sa === undefined || !isUpdate || path.reliable) return
+  if (!state.hasTask(sa, ({ name }) => name === 'routability')) state.enqueue(sa, new RoutabilityTask(state))
 }
 
 /** From now on everything goes over `path`; outstanding requests at once, bit for bit (RFC 4555 section 3.5). */

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { NotifyType } from '../../../src/wire/ike-constants.ts'
+import { findNotify, notify } from '../../../src/wire/ike-helpers.ts'
 import { Pair, pathPair } from '../../support/ike-pair.ts'
+import { ManualPeer } from '../../support/manual-peer.ts'
 
 const roaming = () => pathPair('udp', { address: '192.0.2.77', port: 40_000 })
 
@@ -11,7 +14,10 @@ describe('an initiator that moves to another path', () => {
     pair.client.said()
     pair.client.session.movePath(pair.now, path.client)
     pair.settle()
-    expect(pair.client.said()).toEqual([expect.stringContaining('N(UPDATE_SA_ADDRESSES)')])
+    expect(pair.client.said()).toEqual([
+      expect.stringContaining('N(UPDATE_SA_ADDRESSES)'),
+      expect.stringMatching(/INFORMATIONAL response \d+ \[ N\(COOKIE2\) \]/)
+    ])
     expect(pair.client.of('path-changed')).toEqual([{ type: 'path-changed', path: path.client }])
     expect(pair.gateway.of('path-changed')).toEqual([{ type: 'path-changed', path: path.gateway }])
   })
@@ -113,8 +119,42 @@ describe('an initiator that moves to another path', () => {
     pair.client.said()
     pair.client.session.checkLiveness(pair.now)
     pair.settle()
-    expect(pair.client.said().at(-1)).toContain('N(UPDATE_SA_ADDRESSES)')
+    expect(pair.client.said()[1]).toContain('N(UPDATE_SA_ADDRESSES)')
     expect(pair.gateway.of('path-changed')).toEqual([{ type: 'path-changed', path: rebound }])
+  })
+})
+
+describe('a responder that the peer tells of a new address', () => {
+  const moved = (path = roaming()) => {
+    const first = pathPair()
+    const pair = new Pair({ logKeys: true }).connect(first)
+    const peer = new ManualPeer(pair.gateway, path.gateway, true)
+    peer.say(pair.now, peer.header(37, false, 2), [notify(NotifyType.UPDATE_SA_ADDRESSES)])
+    peer.hear()
+    return { pair, gateway: pair.gateway, peer }
+  }
+
+  it('checks that the peer really is there, with COOKIE2', () => {
+    const { pair, gateway, peer } = moved()
+    const check = peer.hear()
+    const cookie = findNotify(check.payloads, NotifyType.COOKIE2)
+    expect(cookie?.data).toHaveLength(16)
+    peer.say(pair.now, peer.header(37, true, check.header.messageId), cookie === undefined ? [] : [cookie])
+    expect(gateway.of('closed')).toEqual([])
+  })
+
+  it('closes the IKE SA when COOKIE2 comes back changed (RFC 4555 section 3.7)', () => {
+    const { pair, gateway, peer } = moved()
+    const check = peer.hear()
+    const changed = notify(NotifyType.COOKIE2, new Uint8Array(16))
+    peer.say(pair.now, peer.header(37, true, check.header.messageId), [changed])
+    expect(gateway.of('closed')).toMatchObject([{ reason: 'protocol-error' }])
+  })
+
+  it('needs no such proof from a stream', () => {
+    const { gateway } = moved(pathPair('tcp'))
+    expect(gateway.sent).toEqual([])
+    expect(gateway.of('path-changed')).toHaveLength(1)
   })
 })
 
