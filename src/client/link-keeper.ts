@@ -26,7 +26,10 @@ export class LinkKeeper {
   readonly #watchdog: Watchdog
   readonly #moves = new MoveWatch()
   #current: Link | undefined
-  #previous: Link | undefined
+  /** Replaced links whose DELETE is not answered yet. */
+  readonly #retired = new Set<Link>()
+  /** Inbound SPIs of each link's Child SAs. */
+  readonly #children = new WeakMap<Link, Set<number>>()
   #keepaliveTimer: { cancel(): void } | undefined
   /** No Child SA is asked for again once the session ends. */
   #ending = false
@@ -54,6 +57,7 @@ export class LinkKeeper {
     link.driver.onEvent = (event) => this.#ikeEvent(link, event)
     link.transport.setHandlers(this.#handlers(link.transport, link.driver))
     this.#current = link
+    if (old !== undefined) this.#retired.add(old)
     for (const event of events) this.#ikeEvent(link, event)
     await tunnel.configure(link.info, link.transport)
     this.#inUse(link.transport)
@@ -111,8 +115,7 @@ export class LinkKeeper {
     if (link !== undefined && !link.driver.disposed) await this.#deleteSa(link)
     this.#current = undefined
     await link?.transport.close(CLOSE_GRACE_MS)
-    await this.#previous?.transport.close(0)
-    this.#previous?.driver.dispose()
+    for (const old of this.#retired) this.#forget(old, 0)
   }
 
   #inUse(transport: Transport): void {
@@ -124,14 +127,23 @@ export class LinkKeeper {
   }
 
   #retire(old: Link): void {
-    this.#previous = old
-    const { driver, transport } = old
-    driver.input((session, now) => session.close(now))
-    this.#environment.clock.setTimer(this.#options.timings.lingerMs, () => {
-      driver.dispose()
-      if (transport !== this.#current?.transport) void transport.close(CLOSE_GRACE_MS)
-      if (this.#previous === old) this.#previous = undefined
-    })
+    old.driver.input((session, now) => session.close(now))
+    this.#environment.clock.setTimer(this.#options.timings.lingerMs, () => this.#forget(old, CLOSE_GRACE_MS))
+  }
+
+  /** Whatever the gateway said or did not say to the DELETE. */
+  #forget(old: Link, graceMs: number): void {
+    if (!this.#retired.delete(old)) return
+    old.driver.input((session, now) => session.close(now))
+    old.driver.dispose()
+    for (const spiIn of this.#children.get(old) ?? []) this.#environment.tunnel.remove(spiIn)
+    if (old.transport !== this.#current?.transport) void old.transport.close(graceMs)
+  }
+
+  #childrenOf(link: Link): Set<number> {
+    const known = this.#children.get(link) ?? new Set()
+    this.#children.set(link, known)
+    return known
   }
 
   #handlers(transport: Transport, driver: IkeDriver): TransportHandlers {
@@ -159,6 +171,7 @@ export class LinkKeeper {
     this.#moves.offer(event)
     switch (event.type) {
       case 'child-up':
+        this.#childrenOf(link).add(event.child.inbound.spi)
         tunnel.install(event.child)
         return
       case 'child-outbound':
@@ -166,6 +179,7 @@ export class LinkKeeper {
         if (link === this.#current || this.#current === undefined) tunnel.activate(event.spiIn)
         return
       case 'child-down':
+        this.#childrenOf(link).delete(event.spiIn)
         tunnel.remove(event.spiIn)
         this.#recreateChild(link)
         return

@@ -101,7 +101,7 @@ export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
   silenceMs: 450,
   livenessAnswerMs: 650,
   espSilenceMs: 2_500,
-  moveRetriesMs: [250, 750],
+  moveRetriesMs: [250, 500, 1_000, 2_000],
   retryFirstMs: 500,
   retryMaxMs: 30_000,
   lingerMs: 500

@@ -12,7 +12,7 @@ import { type IkestreamError, TemporaryError, UnreachableError } from '../errors
 import type { TransportKind } from '../wire/endpoint.ts'
 import { Backoff } from './backoff.ts'
 import type { BringUpResult } from './bring-up.ts'
-import { Connector, pause } from './connector.ts'
+import { Connector, OPEN_TIMEOUT_MS, pause } from './connector.ts'
 import type { PathChangedEvent } from './events.ts'
 import { type Incident, IncidentQueue } from './incidents.ts'
 import type { Link } from './link.ts'
@@ -96,7 +96,7 @@ export class VpnSession {
   async run(): Promise<void> {
     const { order, rememberNetworks } = this.#options
     try {
-      const remembered = rememberNetworks ? await this.#environment.recall() : undefined
+      const remembered = rememberNetworks ? await this.#unlessStopped(this.#environment.recall()) : undefined
       await this.#adopt(await this.#connector.connect(order, [], false, remembered))
       this.#emitConnected()
       for (;;) {
@@ -109,6 +109,17 @@ export class VpnSession {
     } finally {
       await this.#end()
     }
+  }
+
+  async #unlessStopped<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this.#abort
+    const stopped = new Promise<never>((_, reject) => {
+      if (signal.aborted) reject(signal.reason)
+      else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    })
+    // It stays behind when the work is done first.
+    stopped.catch(() => undefined)
+    return Promise.race([work, stopped])
   }
 
   async #handle(incident: Exclude<Incident, { kind: 'stop' }>): Promise<void> {
@@ -144,20 +155,26 @@ export class VpnSession {
 
   /** Keeps the IKE SA and moves it; a fresh one only when no path carries the old one. */
   async #recover(link: Link, reason: string, order: readonly TransportKind[]): Promise<void> {
-    const { clock } = this.#environment
+    const { clock, open } = this.#environment
     for (const pauseMs of [0, ...this.#options.timings.moveRetriesMs]) {
       // What resets a stream often refuses the next connection too, for a moment.
       if (pauseMs > 0) await pause(pauseMs, clock, this.#abort.signal)
       // UDP that did not answer the first time has had its chance: waiting for it again only lengthens the outage.
       const again = pauseMs > 0 ? order.filter((kind) => kind !== 'udp') : order
       const candidates = this.#candidates(again, link)
-      const move = await this.#keeper.move(link, candidates, this.#abort.signal)
+      let streamOpened = false
+      const move = await this.#keeper.move(link, candidates, this.#abort.signal, async (candidate) => {
+        const opened = await open(candidate, this.#abort.signal, OPEN_TIMEOUT_MS)
+        if ('transport' in opened && candidate.kind !== 'udp') streamOpened = true
+        return opened
+      })
       if (this.#stopReason !== undefined) return
       if (move !== undefined) {
         this.#moved(link, move, reason)
         return
       }
-      if (link.driver.session.state === 'DESTROYED') break
+      // A stream that opens but is not answered says that the SA is gone at the other end; waiting changes nothing.
+      if (streamOpened || link.driver.session.state === 'DESTROYED') break
     }
     await this.#startOver(link, reason, this.#options.order)
   }
@@ -196,23 +213,29 @@ export class VpnSession {
    * another path may have been followed by IKE alone: then a fresh one, here first.
    */
   async #espSilent(link: Link, others: readonly TransportKind[]): Promise<void> {
-    const { log, tunnel } = this.#environment
+    const { log } = this.#environment
     const { kind } = link.candidate
     log.log('info', 'IKE is answered but ESP is not', { transport: kind })
     if (kind === 'udp') this.#udpReturn.distrust()
-    try {
-      if (!link.fresh || !(await this.#moveElsewhere(link, others))) {
-        const order = link.fresh ? others : [kind, ...others]
-        if (order.length === 0) throw new UnreachableError('no-alternative', 'There is no other transport.')
-        const fresh = await this.#connector.climb(order, tunnel.virtualAddresses)
-        await this.#replace(link, fresh, 'esp-silent')
-      }
-    } catch (error) {
-      if (this.#stopReason !== undefined) throw error
-      log.log('info', 'No other transport does better', { error: String(error) })
+    if (!link.fresh || !(await this.#moveElsewhere(link, others))) {
+      const fresh = await this.#freshElsewhere(link.fresh ? others : [kind, ...others])
+      if (fresh !== undefined) await this.#replace(link, fresh, 'esp-silent')
     }
     this.#watchdog.judge.wasWrong()
     this.#watchdog.start()
+  }
+
+  /** A fresh SA beside the one in use, which lives on if there is none to be had. */
+  async #freshElsewhere(order: readonly TransportKind[]): Promise<BringUpResult | undefined> {
+    const { log, tunnel } = this.#environment
+    try {
+      if (order.length === 0) throw new UnreachableError('no-alternative', 'There is no other transport.')
+      return await this.#connector.climb(order, tunnel.virtualAddresses)
+    } catch (error) {
+      if (this.#stopReason !== undefined) throw error
+      log.log('info', 'No other transport does better', { error: String(error) })
+      return undefined
+    }
   }
 
   /** @returns whether the peer followed to another transport, or the session is to end */

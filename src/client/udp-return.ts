@@ -77,11 +77,9 @@ export class UdpReturn {
     const stream = link.transport
     const move = await this.#keeper.move(link, [candidate], this.#signal, async () => ({ transport }))
     if (move !== undefined) return move
-    // The engine still has its request out on the path that did not answer: back to the stream, which works.
-    const back = await this.#keeper.move(link, [link.candidate], this.#signal, async () => ({
-      transport: stream
-    }))
-    if (back === undefined && !this.#signal.aborted) this.#incidents.push({ kind: 'reconnect-requested' })
+    // The engine still has its request out on the path that did not answer: back to the stream, which works. If it
+    // does not, it is closed, and that is an incident of its own.
+    await this.#keeper.move(link, [link.candidate], this.#signal, async () => ({ transport: stream }))
     return undefined
   }
 
