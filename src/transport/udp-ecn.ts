@@ -3,7 +3,7 @@
  *
  * Nothing but these two bits ever crosses the tunnel: DSCP outside is 0, and DSCP that comes is not looked at (RFC 4301
  * section 5.1.2 leaves both to policy; copying would show everybody outside what kind of traffic is inside). Set per
- * datagram and not on the socket, because setting it there makes the kernel forget the route and the path MTU.
+ * datagram and not on the socket: each change there makes the kernel forget route and path MTU until the next datagram.
  * @module
  */
 import { IpOption, Ipv6Option, SocketLevel } from '../native/libc-constants.ts'
