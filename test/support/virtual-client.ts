@@ -208,16 +208,15 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
   }
 }
 
+/** Parts of a session's world that a test replaces. */
+export interface Overrides {
+  readonly lookUp?: (signal: AbortSignal) => Promise<readonly string[]>
+  readonly recall?: SessionEnvironment['recall']
+  readonly remember?: SessionEnvironment['remember']
+}
+
 /** Everything that a session needs, on a virtual site. */
-export function sessionEnvironment(
-  site: VirtualSite,
-  options: ConnectOptions,
-  changes: {
-    readonly lookUp?: (signal: AbortSignal) => Promise<readonly string[]>
-    readonly recall?: SessionEnvironment['recall']
-    readonly remember?: SessionEnvironment['remember']
-  } = {}
-) {
+export function sessionEnvironment(site: VirtualSite, options: ConnectOptions, changes: Overrides = {}) {
   const tunnel = new FakeTunnel(site)
   const events: ClientEvent[] = []
   const lookUp = changes.lookUp ?? (async () => [GATEWAY_ADDRESS])

@@ -132,10 +132,12 @@ export class VirtualSite {
   readonly attempts: Candidate[] = []
   /** Called when the gateway has answered on a transport; for gateways that close behind their answers. */
   onAnswer: (transport: FakeTransport, message: Uint8Array) => void = () => undefined
+  /** Messages of either direction that get lost although the weather is fair. */
+  swallow: (transport: FakeTransport, exchangeType: number) => boolean = () => false
   /** Called when the client's message is about to reach the gateway. */
   onRequest: (transport: FakeTransport, message: Uint8Array) => void = () => undefined
   gateway: IkeResponder
-  readonly #options: SiteOptions
+  #options: SiteOptions
   readonly #wire = new Map<number, { transport: FakeTransport; path: Path }>()
   readonly #gatewayPaths = new Map<number, Path>()
   #timer: { cancel(): void } | undefined
@@ -147,8 +149,9 @@ export class VirtualSite {
     this.gateway = this.#newGateway()
   }
 
-  /** The gateway forgets everything. */
-  restart(): void {
+  /** The gateway forgets everything; what is given is new in its configuration. */
+  restart(changes: SiteOptions = {}): void {
+    this.#options = { ...this.#options, ...changes }
     this.gateway = this.#newGateway()
   }
 
@@ -220,15 +223,16 @@ export class VirtualSite {
     })
   }
 
-  #passes(transport: FakeTransport, clientPath: Path): boolean {
+  #passes(transport: FakeTransport, clientPath: Path, message: Uint8Array): boolean {
     const { ike, natT } = this.weather[transport.kind]
     if (transport.ended !== undefined || !ike) return false
+    if (this.swallow(transport, readMessageHeader(message).header.exchangeType)) return false
     return transport.kind !== 'udp' || clientPath.remote.port !== 4500 || natT
   }
 
   #fromClient(transport: FakeTransport, message: Uint8Array, clientPath: Path): void {
     const path = this.#gatewayPaths.get(clientPath.id)
-    if (path === undefined || !this.#passes(transport, clientPath)) return
+    if (path === undefined || !this.#passes(transport, clientPath, message)) return
     this.clock.setTimer(ONE_WAY_MS, () => {
       this.onRequest(transport, message)
       this.gateway.receive(this.clock.now(), message, path)
@@ -252,11 +256,11 @@ export class VirtualSite {
 
   #toClient(message: Uint8Array, gatewayPath: Path): void {
     const wire = this.#wire.get(gatewayPath.id)
-    if (wire === undefined || !this.#passes(wire.transport, wire.path)) return
+    if (wire === undefined || !this.#passes(wire.transport, wire.path, message)) return
     const bytes = Uint8Array.from(message)
     this.clock.setTimer(ONE_WAY_MS, () => {
       const { transport, path } = wire
-      if (!this.#passes(transport, path)) return
+      if (!this.#passes(transport, path, bytes)) return
       transport.handlers?.onIke(bytes, path)
       this.onAnswer(transport, bytes)
     })

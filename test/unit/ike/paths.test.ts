@@ -22,6 +22,30 @@ describe('an initiator that moves to another path', () => {
     expect(pair.gateway.of('path-changed')).toEqual([{ type: 'path-changed', path: path.gateway }])
   })
 
+  it('says so as well when it comes back to a path that it had before', () => {
+    const pair = new Pair()
+    const [stream, other] = [pathPair('tcp'), pathPair('tcp')]
+    pair.connect(stream)
+    pair.addPath(other)
+    for (const path of [other, stream, other]) {
+      pair.client.session.movePath(pair.now, path.client)
+      pair.settle()
+    }
+    expect(pair.client.of('path-changed').map(({ path }) => path)).toEqual([
+      other.client,
+      stream.client,
+      other.client
+    ])
+    // Also after an attempt elsewhere that nobody answered.
+    const dead = roaming()
+    pair.client.session.movePath(pair.now, dead.client)
+    pair.settle()
+    pair.client.session.pathLost(pair.now, dead.client)
+    pair.client.session.movePath(pair.now, other.client)
+    pair.settle()
+    expect(pair.client.of('path-changed')).toHaveLength(4)
+  })
+
   it('without MOBIKE sends an empty INFORMATIONAL instead', () => {
     const pair = new Pair({ gateway: { mobike: false } }).connect()
     const path = roaming()
