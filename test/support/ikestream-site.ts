@@ -334,6 +334,10 @@ export class Download {
     return this.#program.child.exitCode === null
   }
 
+  async stop(): Promise<void> {
+    await this.#program.stop()
+  }
+
   /** @returns whether every byte came and was right */
   async intact(): Promise<boolean> {
     await this.#program.exit
