@@ -24,6 +24,12 @@ describe('seeded sessions of two ends', () => {
     expect(problems(100, options)).toEqual([])
   })
 
+  it('agree while short lifetimes make both ends rekey by themselves', () => {
+    const timers = { ikeLifetimeMs: 60_000, childLifetimeMs: 30_000, rekeyMargin: 0.5 }
+    const options = { quality: LOSSY, actions: 30, maxPauseMs: 4000, moves: true, pfs: true, timers }
+    expect(problems(40, options)).toEqual([])
+  })
+
   it('agree while the client roams between UDP paths and streams', () => {
     const options = { quality: LOSSY, actions: 25, maxPauseMs: 4000, moves: true, pfs: false }
     expect(problems(100, options)).toEqual([])

@@ -68,8 +68,8 @@ export class Simulation {
     // Quiet: losses stop, and everything that was begun comes to its end.
     this.network.quality = { ...this.#options.quality, loss: 0, duplication: 0 }
     this.runFor(200_000)
-    // A cluster's client checks liveness for ever: look between two checks.
-    this.runFor(20_000, () => [this.client, this.gateway].every((end) => isAtRest(end)))
+    // Liveness checks and rekeyings go on for ever: look at a moment between them.
+    this.runFor(120_000, () => this.#isAtRest())
     const problem = this.#check() ?? this.#checkRest()
     return problem === undefined ? undefined : this.#problem(problem)
   }
@@ -190,12 +190,16 @@ export class Simulation {
     return undefined
   }
 
+  #isAtRest(): boolean {
+    if (this.network.nextArrival() !== undefined) return false
+    return [this.client, this.gateway].every((end) => {
+      const { tasksActive, tasksQueued, predecessors, childSas } = end.session.info()
+      const isQuiet = tasksActive.length + tasksQueued.length + predecessors.length === 0
+      return isQuiet && childSas.every(({ state }) => state === 'INSTALLED')
+    })
+  }
+
   #problem(text: string): string {
     return `seed ${this.#options.seed}: ${text}`
   }
-}
-
-function isAtRest(end: End): boolean {
-  const { tasksActive, tasksQueued } = end.session.info()
-  return tasksActive.length + tasksQueued.length === 0
 }
