@@ -53,6 +53,9 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const keyTables = options.keyDirectory === undefined ? undefined : new KeyTables(options.keyDirectory)
   const factory = new SessionFactory(options, { random: systemRandom, wallClockMs: () => Date.now() })
   const addresses = new GatewayAddresses((signal) => resolveServer(options.server, { signal }), systemClock)
+  // A proxy setting that is none is found out before there is a device to take back.
+  const opener = new TransportOpener(options, new TlsSessionCache())
+  const proxy = opener.proxyFor('tcp')
   let session: VpnSession | undefined
   const tunnel = await Tunnel.open(options, {
     log,
@@ -65,10 +68,8 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     onSoftLimit: (spiIn) => session?.childLimitReached(spiIn),
     onDeviceGone: (reason) => session?.stop(reason)
   })
-  const opener = new TransportOpener(options, new TlsSessionCache())
   const memory = new NetworkMemory({ file: networkMemoryFile(stateDirectory), log })
   const runner = new SystemCommandRunner(log.child('host'))
-  const proxy = opener.proxyFor('tcp')
   session = new VpnSession(options, {
     clock: systemClock,
     log,
