@@ -4,229 +4,25 @@
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import {
+  boundsText,
+  environmentName,
+  isFlag,
+  isWithin,
+  keyOf,
+  type NumberBounds,
+  type OptionGroup,
+  type OptionSpec,
+  SPECS,
+  takesValue
+} from './option-specs.ts'
 import type { Profile } from './profile-type.ts'
-
-type OptionGroup = 'auth' | 'transport' | 'tunnel' | 'session'
-
-interface OptionSpec {
-  readonly flags: string
-  readonly description: string
-  readonly group: OptionGroup
-  readonly repeatable?: boolean
-  readonly number?: { readonly min: number; readonly max: number }
-  readonly choices?: readonly string[]
-  readonly default?: string | number | boolean
-}
-
-const PORT = { min: 1, max: 65_535 } as const
-const MINUTES_10 = 600
-
-/** Every option that a profile may also hold, in the order in which the help shows them. */
-const SPECS: readonly OptionSpec[] = [
-  {
-    group: 'auth',
-    flags: '--identity <id>',
-    description: 'own identity (IDi): user@host, host name, IP address or DN'
-  },
-  {
-    group: 'auth',
-    flags: '--remote-identity <id>',
-    description: "identity that the gateway must prove (default: the server's name)"
-  },
-  { group: 'auth', flags: '--user <name>', description: 'user name; authenticates with EAP' },
-  { group: 'auth', flags: '--password-file <file>', description: 'file with the password (else a prompt)' },
-  {
-    group: 'auth',
-    flags: '--psk-file <file>',
-    description: 'file with the pre-shared key: text, 0x hex or 0s base64'
-  },
-  {
-    group: 'auth',
-    flags: '--certificate <file>',
-    description: 'own certificate and chain (PEM, DER or PKCS#12)'
-  },
-  { group: 'auth', flags: '--sslkey <file>', description: 'private key, if it is not in --certificate' },
-  {
-    group: 'auth',
-    flags: '--key-password-file <file>',
-    description: 'file with the password of the key or PKCS#12 file'
-  },
-  { group: 'auth', flags: '--cafile <file>', description: 'trusted CA certificates (PEM)', repeatable: true },
-  {
-    group: 'auth',
-    flags: '--crlfile <file>',
-    description: 'certificate revocation list (PEM or DER)',
-    repeatable: true
-  },
-  { group: 'auth', flags: '--no-system-trust', description: "do not trust the system's CAs" },
-  {
-    group: 'auth',
-    flags: '--ike-proposal <p>',
-    description: "IKE suite in strongSwan's keywords",
-    repeatable: true
-  },
-  {
-    group: 'auth',
-    flags: '--esp-proposal <p>',
-    description: "ESP suite in strongSwan's keywords",
-    repeatable: true
-  },
-  {
-    group: 'transport',
-    flags: '--transport <t>',
-    description: 'auto climbs the ladder: UDP, TCP, TLS',
-    choices: ['auto', 'udp', 'tcp', 'tls'],
-    default: 'auto'
-  },
-  {
-    group: 'transport',
-    flags: '--udp-port <n>',
-    description: 'UDP port of IKE',
-    number: PORT,
-    default: 500
-  },
-  {
-    group: 'transport',
-    flags: '--nat-t-port <n>',
-    description: 'UDP port of NAT traversal',
-    number: PORT,
-    default: 4500
-  },
-  {
-    group: 'transport',
-    flags: '--tcp-port <n>',
-    description: 'TCP port of RFC 9329',
-    number: PORT,
-    default: 4500
-  },
-  { group: 'transport', flags: '--tls-port <n>', description: 'TLS port', number: PORT, default: 443 },
-  { group: 'transport', flags: '--tls-name <name>', description: 'server name (SNI) of the outer TLS' },
-  {
-    group: 'transport',
-    flags: '--tls-cafile <file>',
-    description: 'CAs for the outer TLS',
-    repeatable: true
-  },
-  {
-    group: 'transport',
-    flags: '--tls-verify',
-    description: 'refuse an outer TLS certificate that does not verify'
-  },
-  {
-    group: 'transport',
-    flags: '--proxy <url>',
-    description: 'http://, https:// or socks5:// proxy for TCP and TLS (default: the environment)'
-  },
-  { group: 'transport', flags: '--no-proxy', description: 'use no proxy' },
-  { group: 'tunnel', flags: '--local-ts <cidr>', description: 'own traffic selector', repeatable: true },
-  {
-    group: 'tunnel',
-    flags: '--remote-ts <cidr>',
-    description: 'what to reach through the tunnel (default: everything)',
-    repeatable: true
-  },
-  {
-    group: 'tunnel',
-    flags: '--interface <name>',
-    description: 'name of the TUN device (default: first free ike%d)'
-  },
-  {
-    group: 'tunnel',
-    flags: '--mtu <n>',
-    description: 'MTU of the tunnel (default: computed from the path)',
-    number: { min: 576, max: 65_000 }
-  },
-  {
-    group: 'tunnel',
-    flags: '--netns <name>',
-    description: 'put the TUN device into this network namespace'
-  },
-  { group: 'tunnel', flags: '--no-routes', description: 'leave routes alone' },
-  { group: 'tunnel', flags: '--no-dns', description: 'leave DNS alone' },
-  {
-    group: 'tunnel',
-    flags: '--script <file>',
-    description: 'let this vpnc-script configure addresses, routes and DNS'
-  },
-  {
-    group: 'session',
-    flags: '--timeout <s>',
-    description: 'give up bringing the tunnel up after this long',
-    number: { min: 1, max: 86_400 },
-    default: 60
-  },
-  { group: 'session', flags: '--persist', description: 'never give up' },
-  {
-    group: 'session',
-    flags: '--dpd <s>',
-    description: 'liveness check when traffic is not answered; 0: never',
-    number: { min: 0, max: MINUTES_10 },
-    default: 30
-  },
-  {
-    group: 'session',
-    flags: '--cluster-liveness <s>',
-    description: 'liveness interval of an idle tunnel to a cluster; 0: never',
-    number: { min: 0, max: MINUTES_10 },
-    default: 5
-  },
-  {
-    group: 'session',
-    flags: '--ike-lifetime <s>',
-    description: 'rekey the IKE SA before it is this old (default: 4 h)',
-    number: { min: 10, max: 2_592_000 }
-  },
-  {
-    group: 'session',
-    flags: '--child-lifetime <s>',
-    description: 'rekey the Child SA before it is this old (default: 1 h)',
-    number: { min: 5, max: 2_592_000 }
-  },
-  {
-    group: 'session',
-    flags: '--udp-timeout <s>',
-    description: 'give UDP up after this long without an answer',
-    number: { min: 0.1, max: 120 },
-    default: 2.5
-  },
-  {
-    group: 'session',
-    flags: '--stream-after <s>',
-    description: 'open TCP and TLS beside UDP after this long',
-    number: { min: 0, max: 120 },
-    default: 1
-  },
-  {
-    group: 'session',
-    flags: '--stream-timeout <s>',
-    description: 'a stream that does not answer IKE loses its turn after this long',
-    number: { min: 0.1, max: 120 },
-    default: 2
-  },
-  {
-    group: 'session',
-    flags: '--udp-probe <s>',
-    description: 'while on a stream, first try UDP again after this long; 0: never',
-    number: { min: 0, max: 86_400 },
-    default: 10
-  }
-]
 
 const GROUP_HEADINGS: Readonly<Record<OptionGroup, string>> = {
   auth: 'Authentication:',
   transport: 'Transport:',
   tunnel: 'Tunnel:',
   session: 'Session:'
-}
-
-const longName = (flags: string): string => /--([a-z0-9-]+)/.exec(flags)?.[1] ?? flags
-
-/** Names of all keys that a profile may hold, by group (`transport.order` is the only key without an option). */
-export function profileKeys(): Readonly<Record<OptionGroup, readonly string[]>> {
-  const keys: Record<OptionGroup, string[]> = { auth: [], transport: ['order'], tunnel: [], session: [] }
-  for (const spec of SPECS) keys[spec.group].push(longName(spec.flags).replace(/^no-/, ''))
-  for (const group of Object.keys(keys) as OptionGroup[]) keys[group] = [...new Set(keys[group])]
-  return keys
 }
 
 export function addConnectionOptions(command: Command): Command {
@@ -243,8 +39,8 @@ export function addConnectionOptions(command: Command): Command {
 
 function buildOption(spec: OptionSpec): Option {
   const option = new Option(spec.flags, spec.description)
-  const name = longName(spec.flags)
-  if (!name.startsWith('no-')) option.env(`IKESTREAM_${name.replaceAll('-', '_').toUpperCase()}`)
+  if (takesValue(spec)) option.env(environmentName(spec))
+  else option.description += ` (env: ${environmentName(spec)})`
   if (spec.choices !== undefined) option.choices([...spec.choices])
   if (spec.number !== undefined) option.argParser(numberParser(spec.number))
   if (spec.repeatable === true) {
@@ -256,14 +52,17 @@ function buildOption(spec: OptionSpec): Option {
   return option
 }
 
-function numberParser(bounds: { readonly min: number; readonly max: number }): (text: string) => number {
+function numberParser(bounds: NumberBounds): (text: string) => number {
   return (text) => {
-    const value = Number(text)
-    if (text.trim() === '' || !Number.isFinite(value) || value < bounds.min || value > bounds.max) {
-      throw new InvalidArgumentError(`A number from ${bounds.min} to ${bounds.max} is needed.`)
-    }
+    const value = text.trim() === '' ? Number.NaN : Number(text)
+    if (!isWithin(bounds, value))
+      throw new InvalidArgumentError(`${capitalised(boundsText(bounds))} is needed.`)
     return value
   }
+}
+
+function capitalised(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1)
 }
 
 /** Where an effective value came from. */
@@ -307,13 +106,17 @@ export class EffectiveOptions {
   source(name: string): ValueSource {
     const source = this.#command.getOptionValueSource(camelCase(name))
     if (source === 'cli') return 'option'
-    if (source === 'env') return 'environment'
+    if (source === 'env' || environmentFlag(name) !== undefined) return 'environment'
     return this.#profile?.values.has(name) === true ? 'profile' : 'default'
   }
 
   #value(name: string): unknown {
     const source = this.source(name)
     if (source === 'profile') return this.#profile?.values.get(name)
+    if (source === 'environment') {
+      const flag = environmentFlag(name)
+      if (flag !== undefined) return flag
+    }
     const options: Record<string, unknown> = this.#command.opts()
     return options[camelCase(name)]
   }
@@ -323,16 +126,20 @@ function camelCase(name: string): string {
   return name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 }
 
-/** Bounds of numeric options, for checking profiles against the same limits. */
-export function numberBounds(name: string): { readonly min: number; readonly max: number } | undefined {
-  return SPECS.find((spec) => longName(spec.flags) === name)?.number
-}
+const OFF = new Set(['', '0', 'false', 'no', 'off'])
 
-export function isRepeatable(name: string): boolean {
-  return name === 'order' || SPECS.find((spec) => longName(spec.flags) === name)?.repeatable === true
-}
-
-export function isFlag(name: string): boolean {
-  const spec = SPECS.find((candidate) => longName(candidate.flags).replace(/^no-/, '') === name)
-  return spec !== undefined && !spec.flags.includes('<')
+/**
+ * What the environment says of an option without a value, such as IKESTREAM_PERSIST=1 or IKESTREAM_NO_DNS=1; a variable
+ * may also switch it off again, against a profile.
+ */
+function environmentFlag(name: string): boolean | undefined {
+  const spec = SPECS.find((candidate) => !takesValue(candidate) && keyOf(candidate) === name)
+  if (spec === undefined) return undefined
+  const text = process.env[environmentName(spec)]
+  if (text === undefined) return undefined
+  const isOn = !OFF.has(text.toLowerCase())
+  if (!spec.flags.startsWith('--no-')) return isOn
+  if (isOn) return false
+  // Where the same name also takes a value (a proxy), "not without" says nothing about which.
+  return isFlag(name) ? true : undefined
 }

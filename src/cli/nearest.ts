@@ -1,7 +1,12 @@
 /**
- * Finds what somebody probably meant: the candidate with the smallest edit distance, if it is close.
+ * Finds what somebody probably meant: the candidate with the smallest edit distance, if it is close, or one of which
+ * only the beginning was written.
  * @module
  */
+
+/** Fewer letters than this begin too many words. */
+const MIN_BEGINNING = 3
+
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
@@ -12,7 +17,8 @@ export function nearest(word: string, candidates: readonly string[]): string | u
       bestDistance = distance
     }
   }
-  return best
+  if (best !== undefined || word.length < MIN_BEGINNING) return best
+  return candidates.find((candidate) => candidate.startsWith(word))
 }
 
 function editDistance(a: string, b: string): number {

@@ -3,12 +3,20 @@
  * Keys are the long option names, grouped; secrets are never in them, only the names of files that hold them.
  * @module
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { ConfigurationError, DataError, InputError } from '../errors.ts'
-import { isFlag, isRepeatable, numberBounds, profileKeys } from './connection-options.ts'
 import { nearest } from './nearest.ts'
+import {
+  boundsText,
+  choicesOf,
+  isFlag,
+  isRepeatable,
+  isWithin,
+  numberBounds,
+  profileKeys
+} from './option-specs.ts'
 import type { Profile } from './profile-type.ts'
 
 const MAX_PROFILE_BYTES = 1 << 20
@@ -49,6 +57,8 @@ function loadProfile(path: string, optional = false): Profile | undefined {
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
     if (optional && (code === 'ENOENT' || code === 'ENOTDIR')) return undefined
+    // A folder of profiles that is closed to this user holds none of theirs.
+    if (optional && code === 'EACCES' && !existsSync(path)) return undefined
     throw new InputError('profile-unreadable', `The profile ${path} cannot be read (${code}).`, {
       cause,
       hint: 'Check the name and the permissions of the file.'
@@ -91,7 +101,7 @@ function collectValues(document: Record<string, unknown>, path: string): Map<str
   const values = new Map<string, unknown>()
   for (const [group, content] of Object.entries(document)) {
     if (group === 'server') continue
-    const keys = known[group]
+    const keys = Object.hasOwn(known, group) ? known[group] : undefined
     if (keys === undefined) throw unknownKey(group, ['server', ...Object.keys(known)], path)
     if (typeof content !== 'object' || content === null || Array.isArray(content)) {
       throw new ConfigurationError('profile-bad-value', `${group} in ${path} must be a [${group}] table.`)
@@ -115,20 +125,21 @@ function unknownKey(full: string, known: readonly string[], path: string, key = 
 function checkedValue(key: string, value: unknown, path: string): unknown {
   const bad = (wanted: string): ConfigurationError =>
     new ConfigurationError('profile-bad-value', `${key} in ${path} must be ${wanted}.`)
+  if (key === 'proxy' && value === false) return false
   if (isFlag(key)) {
     if (typeof value !== 'boolean') throw bad('true or false')
     return value
   }
   const bounds = numberBounds(key)
   if (bounds !== undefined) {
-    if (typeof value !== 'number' || value < bounds.min || value > bounds.max) {
-      throw bad(`a number from ${bounds.min} to ${bounds.max}`)
-    }
+    if (!isWithin(bounds, value)) throw bad(boundsText(bounds))
     return value
   }
   const list = typeof value === 'string' ? [value] : value
   if (!Array.isArray(list) || !list.every((item) => typeof item === 'string')) throw bad('text')
   if (!isRepeatable(key) && list.length !== 1) throw bad('one text')
+  const choices = choicesOf(key)
+  if (choices !== undefined && !list.every((item) => choices.includes(item))) throw bad(choices.join(' or '))
   const absolute = FILE_KEYS.has(key) ? list.map((item: string) => resolve(dirname(path), item)) : list
   return isRepeatable(key) ? absolute : absolute[0]
 }
