@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { RandomSource } from '../crypto/types.ts'
+import { SystemError } from '../errors.ts'
 import { SystemCommandRunner } from '../host/commands.ts'
 import { watchNetwork } from '../host/network-watch.ts'
 import { dropPrivileges, lookUpUser, ownPrivileges, requireTunPrivileges } from '../host/privileges.ts'
@@ -57,6 +58,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const opener = new TransportOpener(options, new TlsSessionCache())
   const proxy = opener.proxyFor('tcp')
   let session: VpnSession | undefined
+  let deviceGone: string | undefined
   const tunnel = await Tunnel.open(options, {
     log,
     random: systemRandom,
@@ -66,7 +68,10 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     softLimits: factory.softLimits,
     gatewayAddresses: () => addresses.known,
     onSoftLimit: (spiIn) => session?.childLimitReached(spiIn),
-    onDeviceGone: (reason) => session?.stop(reason)
+    onDeviceGone: (what) => {
+      deviceGone = what
+      session?.stop('device-gone')
+    }
   })
   const memory = new NetworkMemory({ file: networkMemoryFile(stateDirectory), log })
   const runner = new SystemCommandRunner(log.child('host'))
@@ -95,12 +100,15 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       handlers.onEvent(event)
     }
   })
-  return start(session, tunnel, log)
+  const ended = runToEnd(session, tunnel, log).then(() => {
+    if (deviceGone !== undefined) throw lostDevice(deviceGone)
+  })
+  return start(session, tunnel, ended)
 }
 
-function start(session: VpnSession, tunnel: Tunnel, log: Logger): RunningSession {
+function start(session: VpnSession, tunnel: Tunnel, ended: Promise<void>): RunningSession {
   return {
-    ended: runToEnd(session, tunnel, log),
+    ended,
     stop: (reason) => session.stop(reason),
     reconnect: () => session.reconnect(),
     get connected() {
@@ -121,4 +129,11 @@ async function runToEnd(session: VpnSession, tunnel: Tunnel, log: Logger): Promi
     watching.close()
     await tunnel.close()
   }
+}
+
+/** Nobody asked for this end, although it is a clean one. */
+function lostDevice(what: string): SystemError {
+  return new SystemError('device-gone', `${what} while the tunnel was up.`, {
+    hint: 'Find out who deletes network devices here, such as a network manager, and connect again.'
+  })
 }

@@ -86,7 +86,8 @@ export async function runScript(
   const how = result.exitCode === 127 ? 'could not be run' : `failed with status ${result.exitCode}`
   throw new SystemError(
     'script-failed',
-    `the script ${argv.at(-1)} ${how} (${variables['reason']})${said === '' ? '' : `: ${said}`}`
+    `the script ${argv.at(-1)} ${how} (${variables['reason']})${said === '' ? '' : `: ${said}`}`,
+    { hint: 'run it by hand with the same environment (vpnc-script), or leave --script out' }
   )
 }
 
