@@ -56,7 +56,7 @@ export class LineLogger implements Logger {
     if (LEVELS.indexOf(level) < this.#threshold) return
     const stamp = this.#journal ? JOURNAL_PRIORITY[level] : `${new Date().toISOString()} ${level} `
     const where = this.#subsystem === '' ? '' : `${this.#subsystem}: `
-    this.#write(`${stamp}${where}${message}${formatFields(fields)}\n`)
+    this.#write(`${stamp}${where}${printable(message + formatFields(fields))}\n`)
   }
 
   child(subsystem: string): Logger {
@@ -64,15 +64,34 @@ export class LineLogger implements Logger {
   }
 }
 
+/**
+ * Whether standard error is connected to the journal: JOURNAL_STREAM names its device and inode, and is inherited by
+ * programs whose output goes elsewhere (systemd.exec(5)).
+ */
+export function isJournal(journalStream: string | undefined, stderr: { dev: number; ino: number }): boolean {
+  return journalStream === `${stderr.dev}:${stderr.ino}`
+}
+
 function formatFields(fields: LogFields | undefined): string {
   if (fields === undefined) return ''
   let text = ''
-  for (const [key, value] of Object.entries(fields)) {
-    if (value === undefined) continue
-    const shown = typeof value === 'string' ? value : (JSON.stringify(value, bigintAsHex) ?? String(value))
-    text += ` ${key}=${/[\s"=]/.test(shown) && typeof value === 'string' ? JSON.stringify(shown) : shown}`
-  }
+  for (const [key, value] of Object.entries(fields))
+    if (value !== undefined) text += ` ${key}=${shown(value)}`
   return text
+}
+
+function shown(value: unknown): string {
+  const plain = value instanceof Error ? value.message : value
+  if (typeof plain !== 'string') return JSON.stringify(plain, bigintAsHex) ?? String(plain)
+  return plain === '' || /[\s"=]/.test(plain) ? JSON.stringify(plain) : plain
+}
+
+/** One line whatever a peer has sent, and nothing that a terminal would obey. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0
+    return `\\u${code.toString(16).padStart(4, '0')}`
+  })
 }
 
 function bigintAsHex(_key: string, value: unknown): unknown {

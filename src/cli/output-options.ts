@@ -2,10 +2,11 @@
  * The output options that every command has, and what they mean.
  * @module
  */
+import { fstatSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import { LineLogger, logSettings } from './logger.ts'
+import { isJournal, LineLogger, logSettings } from './logger.ts'
 import type { OutputOptions, Reporter } from './reporter.ts'
 
 export interface OutputFlags {
@@ -42,6 +43,6 @@ export function outputOptions(flags: OutputFlags): OutputOptions {
 /** @throws UsageError for a malformed `--log` */
 export function loggerFor(flags: OutputFlags, reporter: Reporter): Logger {
   const settings = logSettings(flags.verbose ?? 0, flags.quiet === true, flags.log)
-  const journal = process.env['JOURNAL_STREAM'] !== undefined
+  const journal = isJournal(process.env['JOURNAL_STREAM'], fstatSync(2))
   return new LineLogger(settings, (line) => reporter.writeError(line), journal)
 }
