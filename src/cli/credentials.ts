@@ -44,6 +44,7 @@ export async function loadCredentials(
   prompting: Prompting,
   log: Logger
 ): Promise<Credentials> {
+  refuseOrphans(options, prompting)
   const remoteIdentity = identityFromText(options.text('remote-identity') ?? server)
   if (options.text('psk-file') !== undefined) return loadPsk(options, remoteIdentity, log)
   const certificate = await certificateOption(options, prompting, log)
@@ -65,6 +66,24 @@ export async function loadCredentials(
     remoteAuth,
     localAuth: { method: 'certificate', chain: certificate.chain, key: signingKeyFrom(certificate.key) }
   }
+}
+
+/** What only means something together with another option, and would be ignored without it. */
+function refuseOrphans(options: EffectiveOptions, prompting: Prompting): void {
+  if (options.text('certificate') === undefined) {
+    const orphan = ['sslkey', 'key-password-file'].find((name) => options.text(name) !== undefined)
+    if (orphan !== undefined) throw needsOther(`--${orphan}`, '--certificate')
+  }
+  if (options.text('user') === undefined) {
+    if (options.text('password-file') !== undefined) throw needsOther('--password-file', '--user')
+    if (prompting.passwordOnStdin) throw needsOther('--passwd-on-stdin', '--user')
+  }
+}
+
+function needsOther(option: string, other: string): UsageError {
+  return new UsageError('incomplete-credentials', `${option} is of no use without ${other}.`, {
+    hint: `Give ${other} too, or leave ${option} out.`
+  })
 }
 
 async function loadPsk(
@@ -237,10 +256,15 @@ async function withPassword<T>(
   try {
     return await load(password)
   } catch (error) {
-    const needsPassword = error instanceof DataError && error.code.endsWith('password-needed')
-    if (password !== undefined || !needsPassword) throw error
+    if (password !== undefined || !isPasswordNeeded(error)) throw error
     return load(await ask())
   }
+}
+
+/** PKCS#12 cannot tell a missing password from a wrong one. */
+function isPasswordNeeded(error: unknown): boolean {
+  const codes = ['private-key-password-needed', 'pkcs12-wrong-password']
+  return error instanceof DataError && codes.includes(error.code)
 }
 
 /** IDi of a certificate: as asked, else its first DNS name or e-mail address, else its subject (RFC 7296 section 3.5). */
