@@ -41,7 +41,7 @@ export function colorWanted(
 ): boolean {
   if (setting !== 'auto') return setting === 'always'
   if ((env['NO_COLOR'] ?? '') !== '') return false
-  if ((env['FORCE_COLOR'] ?? env['CLICOLOR_FORCE'] ?? '0') !== '0') return true
+  if (!['0', 'false'].includes(env['FORCE_COLOR'] ?? env['CLICOLOR_FORCE'] ?? '0')) return true
   return stream.isTTY === true && env['TERM'] !== 'dumb' && env['CLICOLOR'] !== '0'
 }
 
