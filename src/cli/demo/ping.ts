@@ -8,6 +8,7 @@ import { AddressFamily, SocketType } from '../../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../../native/memory.ts'
 import { watch } from '../../native/poller.ts'
 import { encodeSockaddr } from '../../native/sockaddr.ts'
+import { internetChecksum } from '../../wire/checksum.ts'
 
 const IPPROTO_ICMP = 1
 const ECHO_REQUEST = 8
@@ -33,7 +34,7 @@ export async function ping(
     request[0] = ECHO_REQUEST
     request.writeUInt16BE(identifier, 4)
     request.writeUInt16BE(sequence, 6)
-    request.writeUInt16BE(checksum(request), 2)
+    request.writeUInt16BE(internetChecksum(request, 0, request.length), 2)
     const sentAt = performance.now()
     checked('send', c.send(fd, addressOf(request), request.length, 0))
     return await answer(fd, identifier, sequence, sentAt, timeoutMs)
@@ -70,11 +71,4 @@ function answer(
       }
     })
   })
-}
-
-function checksum(bytes: Buffer): number {
-  let sum = 0
-  for (let offset = 0; offset < bytes.length; offset += 2) sum += bytes.readUInt16BE(offset)
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-  return ~sum & 0xffff
 }
