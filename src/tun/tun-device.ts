@@ -110,7 +110,7 @@ export class TunDevice implements Tun {
   setMtu(mtu: number): void {
     if (this.#released) return
     if (new InterfaceRequest(this.name).setMtu(this.#controlFd, mtu) < 0)
-      throw deviceError(this.#libc.errno(), this.name, `The MTU of ${this.name} cannot be set to ${mtu}`)
+      throw mtuError(this.#libc.errno(), `The MTU of ${this.name} cannot be set to ${mtu}`)
   }
 
   get isUp(): boolean {
@@ -210,14 +210,29 @@ function openError(errno: number): SystemError | AuthenticationError {
 }
 
 function deviceError(errno: number, name: string, problem: string): SystemError | AuthenticationError {
-  if (errno === Errno.EPERM || errno === Errno.EACCES)
-    return new AuthenticationError('tun-permission', `${problem}: a privilege is missing`, {
-      hint: PRIVILEGE_HINT
-    })
+  if (isRefused(errno)) return refused(problem)
   // EINVAL: the device exists and is of another kind (the flags themselves were taken before, or are all that there is).
   if (errno === Errno.EBUSY || errno === Errno.EINVAL)
     return new SystemError('tun-busy', `${problem}: the name is in use`, {
       hint: `Choose another --interface, or end the program that has ${name}`
     })
+  return failed(errno, problem)
+}
+
+function mtuError(errno: number, problem: string): SystemError | AuthenticationError {
+  return isRefused(errno) ? refused(problem) : failed(errno, problem)
+}
+
+function isRefused(errno: number): boolean {
+  return errno === Errno.EPERM || errno === Errno.EACCES
+}
+
+function refused(problem: string): AuthenticationError {
+  return new AuthenticationError('tun-permission', `${problem}: a privilege is missing`, {
+    hint: PRIVILEGE_HINT
+  })
+}
+
+function failed(errno: number, problem: string): SystemError {
   return new SystemError('tun-failed', errno === 0 ? problem : `${problem}: ${errnoName(errno)}`)
 }
