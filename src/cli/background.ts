@@ -7,6 +7,7 @@
  * @module
  */
 import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
 import { ExitCode } from '../errors.ts'
 import type { Reporter } from './reporter.ts'
 
@@ -38,9 +39,15 @@ export function detachedParent(reporter: Reporter): Promise<number> {
       process.off('SIGTERM', pass)
       resolve(ExitCode.ok)
     })
-    child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)))
+    child.on('exit', (code, signal) => resolve(exitCodeOf(code, signal)))
     child.on('error', () => resolve(ExitCode.failure))
   })
+}
+
+/** 128+n where signal n ended it, as shells say it. */
+export function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): number {
+  if (code !== null) return code
+  return signal === null ? ExitCode.failure : 128 + constants.signals[signal]
 }
 
 /** The child's part: the tunnel is up, or will never be. Does nothing in the foreground. */

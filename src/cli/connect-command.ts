@@ -144,7 +144,7 @@ class SignalWatch {
 }
 
 /** @throws UsageError, ConfigurationError, InputError, DataError */
-async function resolveOptions(
+export async function resolveOptions(
   server: string,
   profileName: string | undefined,
   effective: EffectiveOptions,
