@@ -124,7 +124,7 @@ export async function runRelay(
   stop: AbortSignal,
   onListening: (relay: Relay) => void
 ): Promise<void> {
-  const relay = await startRelay(await relayOptions(flags, log))
+  const relay = await startRelay(await relayOptions(flags, log.child('relay')))
   onListening(relay)
   if (!stop.aborted)
     await new Promise<void>((resolve) => stop.addEventListener('abort', () => resolve(), { once: true }))

@@ -27,7 +27,7 @@ export interface HostPort {
 
 export interface RelayOptions {
   readonly listeners: readonly RelayListener[]
-  /** The IKEv2 server's UDP port for encapsulated ESP. */
+  /** The IKEv2 server's UDP port for encapsulated ESP. A name is resolved once, at the start. */
   readonly target: HostPort
   /** Web server that gets every stream that does not begin with `IKETCP`. */
   readonly fallback?: HostPort | undefined

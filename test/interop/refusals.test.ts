@@ -1,7 +1,7 @@
 /** Connections that must not come about: exit code, one sentence, and the machine as it was. */
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { INTEROP_NEEDS } from '../support/interop-checks.ts'
-import { InteropSite } from '../support/interop-site.ts'
+import { InteropSite, TRANSPORTS } from '../support/interop-site.ts'
 import { describeWith } from '../support/require.ts'
 
 const AUTHENTICATION = 77
@@ -46,6 +46,12 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
     credentials: (site) => site.certificate('cl-revoked', 'root-ec'),
     exitCode: AUTHENTICATION,
     about: /certificate|credential|refused|reject/i
+  },
+  'a client certificate that is out of date': {
+    connection: 'ecdsa256',
+    credentials: (site) => site.certificate('cl-expired', 'root-ec'),
+    exitCode: AUTHENTICATION,
+    about: /certificate|credential|refused|reject|expired/i
   },
   'a gateway under an unknown authority': {
     connection: 'evil',
@@ -100,35 +106,37 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   }
 }
 
-describeWith(...INTEROP_NEEDS)('refusals', () => {
-  let site: InteropSite
-  beforeAll(async () => {
-    site = await InteropSite.open({ transport: 'udp' })
-  })
-  afterEach(() => site.endClients())
-  afterAll(() => site?.close())
+for (const transport of TRANSPORTS) {
+  describeWith(...INTEROP_NEEDS)(`refusals over ${transport}`, () => {
+    let site: InteropSite
+    beforeAll(async () => {
+      site = await InteropSite.open({ transport })
+    })
+    afterEach(() => site.endClients())
+    afterAll(() => site?.close())
 
-  test.each(Object.entries(REFUSALS))(
-    '%s',
-    async (_what, { connection, credentials, more, exitCode, about }) => {
-      const client = await site.start(connection, await credentials(site), { more: more?.(site) ?? [] })
-      const failure = await client.failure()
-      expect(failure.exitCode, client.transcript()).toBe(exitCode)
-      expect(failure.error).toMatchObject({ exitCode, code: expect.stringMatching(/^[a-z][a-z0-9-]+$/) })
-      expect(failure.error.message).toMatch(about)
-      expect(failure.error.message).toMatch(/^[^\n]+\.$/)
-      expect(client.all('connected')).toEqual([])
-      expect(client.strayOutput).toEqual([])
-      expect(await site.leftovers()).toBe('')
-      await expect.poll(() => site.gateway.listSas()).toEqual([])
-    }
-  )
+    test.each(Object.entries(REFUSALS))(
+      '%s',
+      async (_what, { connection, credentials, more, exitCode, about }) => {
+        const client = await site.start(connection, await credentials(site), { more: more?.(site) ?? [] })
+        const failure = await client.failure()
+    expect(failure.exitCode, client.transcript()).toBe(exitCode)
+        expect(failure.error).toMatchObject({ exitCode, code: expect.stringMatching(/^[a-z][a-z0-9-]+$/) })
+        expect(failure.error.message).toMatch(about)
+        expect(failure.error.message).toMatch(/^[^\n]+\.$/)
+        expect(client.all('connected')).toEqual([])
+        expect(client.strayOutput).toEqual([])
+        expect(await site.leftovers()).toBe('')
+        await expect.poll(() => site.gateway.listSas()).toEqual([])
+      }
+    )
 
-  test('a gateway that does not prove itself learns nothing of the password', async () => {
-    const client = await site.start('evil-eap', await site.eap('alice@test.example', 'root-ec'))
-    expect((await client.failure()).exitCode).toBe(AUTHENTICATION)
-    const log = await site.gateway.log()
-    const about = log.slice(log.lastIndexOf('evil-eap.gw.test'))
-    expect(about).not.toMatch(/EAP\/RES|received EAP identity/)
+    test('a gateway that does not prove itself learns nothing of the password', async () => {
+      const client = await site.start('evil-eap', await site.eap('alice@test.example', 'root-ec'))
+      expect((await client.failure()).exitCode).toBe(AUTHENTICATION)
+      const log = await site.gateway.log()
+      const about = log.slice(log.lastIndexOf('evil-eap.gw.test'))
+      expect(about).not.toMatch(/EAP\/RES|received EAP identity/)
+    })
   })
-})
+}
