@@ -120,7 +120,7 @@ for (const transport of TRANSPORTS) {
       async (_what, { connection, credentials, more, exitCode, about }) => {
         const client = await site.start(connection, await credentials(site), { more: more?.(site) ?? [] })
         const failure = await client.failure()
-    expect(failure.exitCode, client.transcript()).toBe(exitCode)
+        expect(failure.exitCode, client.transcript()).toBe(exitCode)
         expect(failure.error).toMatchObject({ exitCode, code: expect.stringMatching(/^[a-z][a-z0-9-]+$/) })
         expect(failure.error.message).toMatch(about)
         expect(failure.error.message).toMatch(/^[^\n]+\.$/)
