@@ -32,6 +32,8 @@ export interface BringUpOptions {
 }
 
 export interface BringUpResult extends Established {
+  /** Why the transport ended, if it did so before anybody else gave it handlers. */
+  readonly lost: () => TransportFailure | undefined
   readonly probeLater: readonly TransportKind[]
 }
 
@@ -47,6 +49,7 @@ interface Attempt {
   /** Something came over this connection. */
   heard: boolean
   closed: boolean
+  lost: TransportFailure | undefined
 }
 
 /**
@@ -151,7 +154,8 @@ class BringUp {
       events: before?.events ?? [],
       answered: before?.answered ?? false,
       heard: false,
-      closed: false
+      closed: false,
+      lost: undefined
     }
     this.#attempts.set(rung.id, attempt)
     if (attempt.driver !== undefined) attempt.driver.onEvent = (event) => this.#ikeEvent(attempt, event)
@@ -186,6 +190,7 @@ class BringUp {
   #transportClosed(attempt: Attempt, failure: TransportFailure): void {
     const { rung, driver, transport } = attempt
     attempt.transport = undefined
+    attempt.lost = failure
     if (attempt.closed) return
     const mayGoOn = rung.transport !== 'udp' && attempt.heard
     if (mayGoOn && transport !== undefined && driver !== undefined && isHalfWay(driver.session)) {
@@ -272,7 +277,8 @@ class BringUp {
     this.#concludeOthers(rung)
     this.#finish()
     const candidate = { kind: rung.transport, address: rung.address }
-    this.#resolve({ link: { driver, info, transport, candidate, fresh: true }, events, probeLater })
+    const link = { driver, info, transport, candidate, fresh: true }
+    this.#resolve({ link, events, probeLater, lost: () => attempt?.lost })
   }
 
   /** Whoever reads that a rung is tried also reads what became of it. */

@@ -51,7 +51,7 @@ export class LinkKeeper {
   }
 
   /** Makes a freshly established link the one in use. The old one, if it lives, ends once the new one carries. */
-  async adopt({ link, events }: BringUpResult): Promise<void> {
+  async adopt({ link, events, lost }: BringUpResult): Promise<void> {
     const { tunnel } = this.#environment
     const old = this.#current
     link.driver.onEvent = (event) => this.#ikeEvent(link, event)
@@ -61,6 +61,8 @@ export class LinkKeeper {
     for (const event of events) this.#ikeEvent(link, event)
     await tunnel.configure(link.info, link.transport)
     this.#inUse(link.transport)
+    const failure = lost()
+    if (failure !== undefined) this.#transportClosed(link.transport, link.driver, failure)
     if (old !== undefined) this.#retire(old)
   }
 

@@ -4,6 +4,7 @@ import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../../src/clien
 import { VpnSession } from '../../../src/client/session.ts'
 import { AuthenticationError, SystemError, TemporaryError } from '../../../src/errors.ts'
 import { ExchangeType } from '../../../src/wire/ike-constants.ts'
+import { readMessageHeader } from '../../../src/wire/ike-header.ts'
 import { connectOptions, type Overrides, sessionEnvironment } from '../../support/virtual-client.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 import { REFUSED, RESET, type SiteOptions, VirtualSite } from '../../support/virtual-site.ts'
@@ -167,6 +168,21 @@ describe('a session whose stream breaks', () => {
     site.last('tcp').end(RESET)
     expect(await moved(1)).toBe(true)
     expect(of('path-changed')[0]).toMatchObject({ from: 'tcp', to: 'tls' })
+    await finish()
+  })
+
+  it('notices a stream that ends right behind the answer that brought it up', async () => {
+    const { connected, of, moved, site, finish } = setUp(onStreams)
+    let isFirst = true
+    site.onAnswer = (transport, message) => {
+      if (!isFirst || readMessageHeader(message).header.exchangeType !== ExchangeType.IKE_AUTH) return
+      isFirst = false
+      transport.end({ code: 'closed-by-peer', message: 'The peer closed the connection' })
+    }
+    await connected()
+    expect(await moved(1, 5000)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'tcp', to: 'tcp', reason: 'closed-by-peer' })
+    expect(site.alive).toHaveLength(1)
     await finish()
   })
 
