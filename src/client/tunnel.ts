@@ -60,6 +60,8 @@ export class Tunnel {
   #transport: Transport | undefined
   #pinned: readonly string[] = []
   #mtu = STREAM_TUNNEL_MTU
+  /** Our own questions, which are no traffic. */
+  #probePackets = 0
 
   /**
    * Makes the device, before anybody is asked for a connection: what is missing shows at once.
@@ -136,7 +138,13 @@ export class Tunnel {
 
   counters(): TrafficCounters & { readonly bytesIn: number; readonly bytesOut: number } {
     const { packetsIn, packetsOut, bytesIn, bytesOut, dummies, expectingOut } = this.#pump.stats
-    return { espPacketsIn: packetsIn + dummies, espPacketsOut: packetsOut, expectingOut, bytesIn, bytesOut }
+    return {
+      espPacketsIn: packetsIn + dummies,
+      espPacketsOut: packetsOut,
+      expectingOut: expectingOut - this.#probePackets,
+      bytesIn,
+      bytesOut
+    }
   }
 
   // --- Child SAs
@@ -191,7 +199,7 @@ export class Tunnel {
   sendProbe(): void {
     const { config } = this.#info ?? {}
     if (config === undefined || this.#options.netns !== undefined) return
-    probeInner(this.#tun.name, config, this.#environment.log)
+    this.#probePackets += probeInner(this.#tun.name, config, this.#environment.log)
   }
 
   // --- the host

@@ -12,7 +12,7 @@ export interface TrafficCounters {
   /** Authenticated ESP packets. */
   readonly espPacketsIn: number
   readonly espPacketsOut: number
-  /** Inner packets sent that a living peer would answer: TCP, echo requests, DNS. */
+  /** Inner packets sent that a living peer would answer: TCP, echo requests, DNS. May fall behind for a moment. */
   readonly expectingOut: number
 }
 
@@ -37,6 +37,7 @@ export class Watchdog {
   #timer: { cancel(): void } | undefined
   #changedAt = 0
   #silentSince: number | undefined
+  #expectingSeen: number
 
   constructor(
     clock: Clock,
@@ -49,6 +50,7 @@ export class Watchdog {
     this.#counters = counters
     this.#events = events
     this.#last = counters()
+    this.#expectingSeen = this.#last.expectingOut
   }
 
   start(): void {
@@ -82,7 +84,8 @@ export class Watchdog {
     const arrived = current.espPacketsIn - this.#last.espPacketsIn
     const received = arrived > 0
     const sent = current.espPacketsOut > this.#last.espPacketsOut
-    const expecting = current.expectingOut - this.#last.expectingOut
+    const expecting = Math.max(0, current.expectingOut - this.#expectingSeen)
+    this.#expectingSeen += expecting
     this.#last = current
     if (expecting > 0) {
       this.judge.sent(now, expecting)
