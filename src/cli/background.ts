@@ -2,13 +2,14 @@
  * `--background`: a child of the same command line does the work; its parent shows what it says until the tunnel is up, and
  * leaves with success, or with the child's exit code if that comes first.
  *
- * The child gets a channel to its parent instead of a flag that a user could pass by accident; prompts still reach the
- * terminal, since it is only left once they are answered.
+ * The child gets a channel to its parent instead of a flag that a user could pass by accident. It leaves the terminal
+ * itself, once the tunnel is up: until then it may have to ask for a password there, and Ctrl-C is meant for it.
  * @module
  */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { ExitCode } from '../errors.ts'
+import { libc } from '../native/libc.ts'
 import type { Reporter } from './reporter.ts'
 
 const CHILD_MARK = 'IKESTREAM_DETACHED'
@@ -21,7 +22,6 @@ export function isDetachedChild(): boolean {
 export function detachedParent(reporter: Reporter): Promise<number> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, process.argv.slice(1), {
-      detached: true,
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, [CHILD_MARK]: '1' }
     })
@@ -53,5 +53,7 @@ export function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): 
 /** The child's part: the tunnel is up, or will never be. Does nothing in the foreground. */
 export function tellParent(message: { readonly failed: boolean }): void {
   if (!isDetachedChild() || process.connected !== true) return
+  // Fails only for the leader of a process group, which a child never is.
+  if (!message.failed) libc().setsid()
   process.send?.(message, undefined, undefined, () => process.disconnect?.())
 }

@@ -110,6 +110,8 @@ export interface Libc {
   /** Moves the calling thread, that is the main thread, into a namespace. */
   setns(fd: number, kind: number): number
   unshare(flags: number): number
+  /** The process leaves its terminal; fails for the leader of a process group. */
+  setsid(): number
   memcpy(toAddress: number, fromAddress: number, length: number): void
   /** 0: no such interface. */
   ifNameToIndex(name: string): number
@@ -176,6 +178,7 @@ function bind(library: NativeLibrary): Libc {
     eventfd: declare('int eventfd(unsigned int, int)'),
     setns: declare('int setns(int, int)'),
     unshare: declare('int unshare(int)'),
+    setsid: declare('int setsid(void)'),
     memcpy: declare('void memcpy(size_t, size_t, size_t)'),
     ifNameToIndex: declare('unsigned int if_nametoindex(const char *)')
   }
