@@ -18,6 +18,8 @@ import type { Watchdog } from './watchdog.ts'
 /** How long a better transport is waited for when a worse one is open already. */
 const MOVE_GRACE_MS = 300
 export const CLOSE_GRACE_MS = 1_500
+/** A gateway that took the last Child SA away has this long to agree to another. */
+const CHILD_PATIENCE_MS = 5_000
 
 export class LinkKeeper {
   readonly #options: ConnectOptions
@@ -31,6 +33,7 @@ export class LinkKeeper {
   /** Inbound SPIs of each link's Child SAs. */
   readonly #children = new WeakMap<Link, Set<number>>()
   #keepaliveTimer: { cancel(): void } | undefined
+  #childTimer: { cancel(): void } | undefined
   /** No Child SA is asked for again once the session ends. */
   #ending = false
 
@@ -113,6 +116,7 @@ export class LinkKeeper {
   async end(): Promise<void> {
     this.#ending = true
     this.#keepaliveTimer?.cancel()
+    this.#childTimer?.cancel()
     const link = this.#current
     if (link !== undefined && !link.driver.disposed) await this.#deleteSa(link)
     this.#current = undefined
@@ -215,6 +219,16 @@ export class LinkKeeper {
     if (link.driver.session.state !== 'ESTABLISHED') return
     const { localTs, remoteTs } = factory.selectors(tunnel.virtualAddresses)
     link.driver.input((session, now) => session.createChild(now, localTs, remoteTs))
+    this.#childTimer?.cancel()
+    this.#childTimer = this.#environment.clock.setTimer(CHILD_PATIENCE_MS, () => this.#expectChild(link))
+  }
+
+  /** An IKE SA without a Child SA carries nothing: it ends, so that a fresh one takes its place. */
+  #expectChild(link: Link): void {
+    if (link !== this.#current || this.#ending || this.#environment.tunnel.hasChildren) return
+    if (link.driver.session.state !== 'ESTABLISHED') return
+    link.driver.input((session, now) => session.close(now))
+    this.#incidents.push({ kind: 'ike-closed', link, reason: 'rejected', error: undefined })
   }
 
   #keepalive(): void {

@@ -5,6 +5,7 @@ import { VpnSession } from '../../../src/client/session.ts'
 import { AuthenticationError, SystemError, TemporaryError } from '../../../src/errors.ts'
 import { ExchangeType } from '../../../src/wire/ike-constants.ts'
 import { readMessageHeader } from '../../../src/wire/ike-header.ts'
+import { selectors } from '../../support/ike-pair.ts'
 import { connectOptions, type Overrides, sessionEnvironment } from '../../support/virtual-client.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 import { REFUSED, RESET, type SiteOptions, VirtualSite } from '../../support/virtual-site.ts'
@@ -348,6 +349,28 @@ describe('a session that the gateway ends', () => {
     expect(tunnel.children.size).toBe(1)
     expect([...tunnel.children]).not.toEqual([before])
     expect(of('reconnecting')).toEqual([])
+    await finish()
+  })
+
+  it('sets a fresh SA up when the gateway takes the Child SA away and refuses another', async () => {
+    const networks = selectors('10.0.0.0/8')
+    const { connected, of, moved, site, clock, tunnel, finish } = setUp({
+      site: { policy: { localTs: networks } }
+    })
+    await connected()
+    const taken = networks.splice(0)
+    site.tell((session, now) => {
+      for (const { spiIn } of session.info().childSas) session.deleteChild(now, Number.parseInt(spiIn, 16))
+    })
+    await clock.advance(3000)
+    expect(tunnel.children.size).toBe(0)
+    expect(of('reconnecting')).toEqual([])
+    networks.push(...taken)
+    expect(await moved(1, 10_000)).toBe(true)
+    expect(of('reconnecting')[0]).toMatchObject({ reason: 'rejected' })
+    expect(tunnel.children.size).toBe(1)
+    await clock.advance(1000)
+    expect(site.sessions).toHaveLength(1)
     await finish()
   })
 
