@@ -6,8 +6,6 @@
 /** Flags of `open` that are the same on both architectures. */
 export const OpenFlag = { RDONLY: 0, WRONLY: 1, RDWR: 2, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const
 
-export const Fcntl = { GETFD: 1, SETFD: 2, GETFL: 3, SETFL: 4, FD_CLOEXEC: 1 } as const
-
 export const AddressFamily = { UNIX: 1, INET: 2, NETLINK: 16, INET6: 10 } as const
 
 /** Types of `socket`, to be combined with `NONBLOCK` and `CLOEXEC`. */
