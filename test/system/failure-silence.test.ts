@@ -29,21 +29,24 @@ describeWith('namespaces', 'tun')('a gateway that does not answer as it should',
     await site.hotel.cut()
     before = await site.clientState()
     const asUser = await site.asUser()
-    const start = (name: string, server: string, args: readonly string[]): void => {
+    /** One begins after the other: all at once would take the processor from every other test. */
+    const start = async (name: string, server: string, args: readonly string[]): Promise<void> => {
       const names = ['--interface', `ike${clients.size}`]
       const state = `state-${clients.size}`
-      clients.set(name, site.connect(server, [...BRISK, ...names, ...asUser, ...args], { state }))
+      const started = site.connect(server, [...BRISK, ...names, ...asUser, ...args], { state })
+      clients.set(name, started)
+      await started.event('rung')
     }
-    start('lost', GATEWAY_NAME, [])
-    start('rubbish', (await site.startMiddlebox({ noise: true })).address, [])
-    start('silent', (await site.startMiddlebox({ lastAnswer: -1 })).address, [])
+    await start('lost', GATEWAY_NAME, [])
+    await start('rubbish', (await site.startMiddlebox({ noise: true })).address, [])
+    await start('silent', (await site.startMiddlebox({ lastAnswer: -1 })).address, [])
     for (const lastAnswer of LAST_ANSWERS) {
       const box = await site.startMiddlebox({ lastAnswer })
       for (const transport of TRANSPORTS)
-        start(`${transport} ${lastAnswer}`, box.address, ['--transport', transport, ...PATIENCE])
+        await start(`${transport} ${lastAnswer}`, box.address, ['--transport', transport, ...PATIENCE])
     }
     const half = await site.startMiddlebox({ lastAnswer: 0 })
-    start('half', half.address, PATIENCE)
+    await start('half', half.address, PATIENCE)
   })
   afterAll(() => site?.close())
 
