@@ -259,7 +259,6 @@ export class VpnSession {
       await pause(this.#retry.next(), clock, this.#abort.signal)
     }
     await this.#startOver(link, incident.reason, order)
-    void link.transport.close(0)
   }
 
   async #returnToUdp(link: Link): Promise<void> {

@@ -1,0 +1,198 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { AuthenticationError } from '../../../src/errors.ts'
+import { selectors } from '../../support/ike-pair.ts'
+import { expectNothingLeft, KINDS, setUp } from '../../support/virtual-session.ts'
+import { RESET } from '../../support/virtual-site.ts'
+
+// Pauses between attempts have a random part.
+beforeEach(() => {
+  vi.spyOn(Math, 'random').mockReturnValue(0.5)
+})
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+describe('a session that the gateway ends', () => {
+  it('sets a fresh one up with the addresses that it had', async () => {
+    const requests: string[][] = []
+    const { connected, of, moved, site, clock, tunnel, finish } = setUp({
+      site: {
+        policy: {
+          assign: (_, wanted) => {
+            requests.push(wanted.map(({ value }) => Buffer.from(value).toString('hex')))
+            return {
+              addresses: [{ address: '10.9.0.5', prefixLength: 32 }],
+              dns: [],
+              dnsDomains: [],
+              subnets: []
+            }
+          }
+        }
+      }
+    })
+    await connected()
+    await clock.advance(20_000)
+    site.tell((session, now) => session.close(now))
+    expect(await moved(1)).toBe(true)
+    expect(of('reconnecting')[0]).toMatchObject({ reason: 'deleted-by-peer' })
+    expect(requests).toHaveLength(2)
+    expect(requests[0]).not.toContain('0a090005')
+    expect(requests[1]).toContain('0a090005')
+    expect(tunnel.children.size).toBe(1)
+    expect(of('connected')).toHaveLength(1)
+    await finish()
+  })
+
+  it('does not hammer a gateway that ends every SA at once', async () => {
+    const { connected, of, site, clock, finish } = setUp()
+    await connected()
+    for (let second = 0; second < 60; second++) {
+      site.tell((session, now) => session.close(now))
+      await clock.advance(1000)
+    }
+    expect(of('reconnecting').length).toBeGreaterThan(1)
+    expect(of('reconnecting').length).toBeLessThan(15)
+    await finish()
+  })
+
+  it('asks for another Child SA when the gateway only takes that away', async () => {
+    const { connected, of, site, clock, tunnel, finish } = setUp()
+    await connected()
+    const [before] = tunnel.children
+    site.tell((session, now) => {
+      for (const { spiIn } of session.info().childSas) session.deleteChild(now, Number.parseInt(spiIn, 16))
+    })
+    await clock.advance(1000)
+    expect(tunnel.children.size).toBe(1)
+    expect([...tunnel.children]).not.toEqual([before])
+    expect(of('reconnecting')).toEqual([])
+    await finish()
+  })
+
+  it('sets a fresh SA up when the gateway takes the Child SA away and refuses another', async () => {
+    const networks = selectors('10.0.0.0/8')
+    const { connected, of, moved, site, clock, tunnel, finish } = setUp({
+      site: { policy: { localTs: networks } }
+    })
+    await connected()
+    const taken = networks.splice(0)
+    site.tell((session, now) => {
+      for (const { spiIn } of session.info().childSas) session.deleteChild(now, Number.parseInt(spiIn, 16))
+    })
+    await clock.advance(3000)
+    expect(tunnel.children.size).toBe(0)
+    expect(of('reconnecting')).toEqual([])
+    networks.push(...taken)
+    expect(await moved(1, 10_000)).toBe(true)
+    expect(of('reconnecting')[0]).toMatchObject({ reason: 'rejected' })
+    expect(tunnel.children.size).toBe(1)
+    await clock.advance(1000)
+    expect(site.sessions).toHaveLength(1)
+    await finish()
+  })
+
+  it('stops trying when the gateway no longer accepts the credentials', async () => {
+    const { connected, of, ended, site, clock, state } = setUp()
+    await connected()
+    await clock.advance(20_000)
+    site.tell((session, now) => session.close(now))
+    site.restart({ policy: { authenticationFor: () => undefined } })
+    await ended(60_000)
+    expect(state.error).toBeInstanceOf(AuthenticationError)
+    expect(of('disconnected')).toHaveLength(1)
+    await expectNothingLeft(site)
+  })
+})
+
+describe('stopping', () => {
+  it.each(
+    KINDS.flatMap((kind) => [0, 3, 7, 12, 500, 1200, 2600, 3300].map((afterMs) => [kind, afterMs] as const))
+  )('ends within bounds while it comes up (only %s works, after %i ms)', async (kind, afterMs) => {
+    const { begin, clock, session, ended, state, events, site } = setUp()
+    for (const other of KINDS) site.weather[other].ike = other === kind
+    begin()
+    await clock.advance(afterMs)
+    const wasConnected = session.connected
+    session.stop()
+    await ended(3500)
+    expect(state.error).toBeUndefined()
+    expect(events.some(({ event }) => event === 'disconnected')).toBe(wasConnected)
+    // The gateway is told.
+    await clock.advance(100)
+    if (wasConnected) expect(site.sessions).toEqual([])
+    await expectNothingLeft(site)
+  })
+
+  it.each([0, 100, 700, 1500, 2200, 4000, 9000])(
+    'ends within bounds while it looks for another path (after %i ms)',
+    async (afterMs) => {
+      const { connected, clock, session, ended, site, events, tunnel } = setUp()
+      await connected()
+      tunnel.startTraffic()
+      for (const kind of KINDS) site.weather[kind].ike = false
+      site.last('udp').end({ code: 'io-error', message: 'The socket failed' })
+      await clock.advance(afterMs)
+      session.stop()
+      tunnel.stopTraffic()
+      await ended(3500)
+      expect(events.at(-1)?.event).toBe('disconnected')
+      const count = events.length
+      await expectNothingLeft(site)
+      expect(events).toHaveLength(count)
+    }
+  )
+
+  it('ends while a name is looked up', async () => {
+    const { begin, clock, session, ended, state } = setUp({
+      environment: {
+        lookUp: (signal) =>
+          new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('given up'))))
+      }
+    })
+    begin()
+    await clock.advance(1000)
+    session.stop()
+    await ended(0)
+    expect(state.error).toBeUndefined()
+  })
+
+  it('ends while it is still looking up what it remembers of the network', async () => {
+    const { begin, clock, session, ended, state } = setUp({
+      options: { rememberNetworks: true },
+      environment: { recall: () => new Promise(() => undefined) }
+    })
+    begin()
+    await clock.advance(1000)
+    session.stop()
+    await ended(0)
+    expect(state.error).toBeUndefined()
+  })
+
+  it('ends in the middle of a move without an event behind the last', async () => {
+    for (let afterMs = 0; afterMs < 600; afterMs += 45) {
+      const { connected, clock, session, ended, site, events, tunnel } = setUp()
+      await connected()
+      tunnel.startTraffic()
+      site.last('udp').end(RESET)
+      await clock.advance(afterMs)
+      session.stop()
+      tunnel.stopTraffic()
+      await ended(3500)
+      expect(events.at(-1)?.event).toBe('disconnected')
+      const count = events.length
+      await clock.advance(60_000)
+      expect(events).toHaveLength(count)
+      expect(site.alive).toEqual([])
+    }
+  })
+
+  it('may be asked for twice, and before it began', async () => {
+    const { session, begin, ended, state, site } = setUp()
+    session.stop()
+    session.stop('again')
+    begin()
+    await ended(0)
+    expect(state.error).toBeUndefined()
+    expect(site.attempts).toEqual([])
+  })
+})

@@ -1,0 +1,166 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ExchangeType } from '../../../src/wire/ike-constants.ts'
+import { readMessageHeader } from '../../../src/wire/ike-header.ts'
+import { expectNothingLeft, KINDS, setUp } from '../../support/virtual-session.ts'
+import { REFUSED, RESET } from '../../support/virtual-site.ts'
+
+// Pauses between attempts have a random part.
+beforeEach(() => {
+  vi.spyOn(Math, 'random').mockReturnValue(0.5)
+})
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+describe('a session whose stream breaks', () => {
+  const onStreams = { options: { order: ['tcp', 'tls'] as const } }
+
+  it('goes on over a new connection with the same SA, and says how long the break was', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp(onStreams)
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(2000)
+    site.last('tcp').end(RESET)
+    expect(await moved(1)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'tcp', to: 'tcp', reason: 'connection-reset' })
+    expect(of('path-changed')[0]?.outageMs).toBeLessThan(300)
+    expect(site.of('tcp')).toHaveLength(2)
+    expect(tunnel.transport).toBe(site.last('tcp'))
+    expect(of('reconnecting')).toEqual([])
+    expect(site.sessions).toHaveLength(1)
+    await finish()
+  })
+
+  it('moves to the next transport when the first is refused', async () => {
+    const { connected, of, moved, site, tunnel, finish } = setUp(onStreams)
+    await connected()
+    tunnel.startTraffic()
+    site.weather.tcp.open = REFUSED
+    site.last('tcp').end(RESET)
+    expect(await moved(1)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'tcp', to: 'tls' })
+    await finish()
+  })
+
+  it('notices a stream that ends right behind the answer that brought it up', async () => {
+    const { connected, of, moved, site, finish } = setUp(onStreams)
+    let isFirst = true
+    site.onAnswer = (transport, message) => {
+      if (!isFirst || readMessageHeader(message).header.exchangeType !== ExchangeType.IKE_AUTH) return
+      isFirst = false
+      transport.end({ code: 'closed-by-peer', message: 'The peer closed the connection' })
+    }
+    await connected()
+    expect(await moved(1, 5000)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'tcp', to: 'tcp', reason: 'closed-by-peer' })
+    expect(site.alive).toHaveLength(1)
+    await finish()
+  })
+
+  it('sets a fresh SA up when no path carries the old one, asking for the same addresses', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp(onStreams)
+    await connected()
+    site.restart()
+    site.last('tcp').end(RESET)
+    expect(await moved(1)).toBe(true)
+    expect(of('reconnecting')).toHaveLength(1)
+    expect(of('reconnecting')[0]).toMatchObject({ reason: 'connection-reset' })
+    expect(tunnel.configured).toHaveLength(2)
+    expect(of('connected')).toHaveLength(1)
+    expect(site.sessions).toHaveLength(1)
+    await clock.advance(10_000)
+    // What the gateway has forgotten is not kept here either.
+    expect(tunnel.children.size).toBe(1)
+    await finish()
+  })
+
+  it('ends with the last error when it cannot come back in time', async () => {
+    const { connected, of, ended, state, site, clock } = setUp({
+      options: { order: ['tcp', 'tls'], timeoutMs: 20_000 }
+    })
+    await connected()
+    for (const kind of KINDS) site.weather[kind].open = REFUSED
+    const at = clock.now()
+    site.last('tcp').end(RESET)
+    await ended(60_000)
+    expect(clock.now() - at).toBeLessThan(25_000)
+    expect(state.error).toMatchObject({ exitCode: expect.any(Number) })
+    expect(of('disconnected')[0]).toMatchObject({ reason: 'error' })
+    await expectNothingLeft(site)
+  })
+
+  it('keeps trying with --persist, also for the first time', async () => {
+    const persisting = { options: { timeoutMs: Number.POSITIVE_INFINITY } }
+    const { begin, clock, state, of, site, finish, moved } = setUp(persisting)
+    for (const kind of KINDS) site.weather[kind].ike = false
+    begin()
+    await clock.advance(1_800_000)
+    expect(state.isOver).toBe(false)
+    for (const kind of KINDS) site.weather[kind].ike = true
+    expect(await clock.until(() => of('connected').length > 0, 120_000)).toBe(true)
+    for (const kind of KINDS) site.weather[kind].ike = false
+    site.last('udp').end({ code: 'network-unreachable', message: 'No route' })
+    await clock.advance(1_800_000)
+    expect(state.isOver).toBe(false)
+    for (const kind of KINDS) site.weather[kind].ike = true
+    expect(await moved(1, 120_000)).toBe(true)
+    await finish()
+  })
+})
+
+describe('a session whose path falls silent', () => {
+  it('moves to a stream when the peer is silent on UDP', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp()
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(1000)
+    Object.assign(site.weather.udp, { ike: false, esp: false })
+    expect(await moved(1)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'tcp', reason: 'peer-silent' })
+    expect(of('path-changed')[0]?.outageMs).toBeLessThan(3000)
+    expect(of('reconnecting')).toEqual([])
+    await finish()
+  })
+
+  it('leaves a path on which IKE is answered but ESP is not', async () => {
+    const { connected, of, moved, site, tunnel, finish } = setUp()
+    site.weather.udp.esp = false
+    await connected()
+    tunnel.startTraffic()
+    expect(await moved(1)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
+    expect(tunnel.transport?.kind).toBe('tcp')
+    await finish()
+  })
+
+  it('stays where it is, ever more patiently, when no other path carries ESP either', async () => {
+    const { connected, of, site, tunnel, clock, state, finish } = setUp({ options: { order: ['udp'] } })
+    site.weather.udp.esp = false
+    await connected()
+    tunnel.startTraffic()
+    const asksIn = async (durationMs: number): Promise<number> => {
+      const before = site.last('udp').sent.length
+      await clock.advance(durationMs)
+      return site.last('udp').sent.length - before
+    }
+    const early = await asksIn(60_000)
+    const late = await asksIn(60_000)
+    expect(early).toBeGreaterThan(late)
+    expect(of('path-changed')).toEqual([])
+    expect(state.isOver).toBe(false)
+    // As soon as ESP passes, all is well.
+    site.weather.udp.esp = true
+    await clock.advance(1000)
+    expect(tunnel.espPacketsIn).toBeGreaterThan(0)
+    await finish()
+  })
+
+  it('does not change anything while an idle tunnel has nothing to say', async () => {
+    const { connected, of, clock, finish, site } = setUp()
+    await connected()
+    await clock.advance(600_000)
+    expect(of('path-changed')).toEqual([])
+    expect(site.transports).toHaveLength(1)
+    await finish()
+  })
+})
