@@ -44,7 +44,7 @@ export interface MiddleboxSettings {
   readonly esp?: boolean
   readonly lastAnswer?: number
   readonly closeBehind?: number
-  readonly noise?: boolean
+  readonly noise?: 'plain' | 'inside'
 }
 
 export interface TestProxy {

@@ -11,7 +11,7 @@
  * | `esp` | false: no ESP passes on UDP |
  * | `lastAnswer` | the gateway falls silent behind its answer with this Message ID; -1: it never says anything |
  * | `closeBehind` | a stream ends right behind the gateway's answer with this Message ID |
- * | `noise` | true: forwards nothing and answers everything with rubbish |
+ * | `noise` | forwards nothing and answers everything with rubbish: `plain` on the TLS port too, or `inside` TLS |
  *
  * Prints `{"listening":true}`, and takes lines on standard input: `reset` resets every stream, `settings <JSON>` changes settings.
  * Ends with its standard input.
@@ -143,7 +143,9 @@ await Promise.all([
   serveUdp(4500),
   serveStream(createServer({ noDelay: true }, onStream), 4500),
   serveStream(
-    settings.noise ? createServer(onStream) : createTlsServer({ ...settings.tls, noDelay: true }, onStream),
+    settings.noise === 'plain'
+      ? createServer(onStream)
+      : createTlsServer({ ...settings.tls, noDelay: true }, onStream),
     443
   )
 ])

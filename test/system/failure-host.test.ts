@@ -39,6 +39,15 @@ describeWith('namespaces', 'tun')('a machine that cannot connect', () => {
     await expectOneError(client, 68, 'name-lookup-failed', /vpn\.example\.test/)
   })
 
+  it('says it in one sentence to people, and what to do in another', async () => {
+    const argv = ['connect', 'vpn.example.test', '--non-inter', ...(await site.withPsk())]
+    const client = site.start(site.client, argv, { stateDirectory: join(site.directory, 'people') })
+    expect(await client.exit).toBe(68)
+    expect(client.strayOutput).toEqual([])
+    expect(client.events).toEqual([])
+    expect(client.stderr).toMatch(/^error: [^\n]*vpn\.example\.test[^\n]*\n {7}[^\n]+\n$/)
+  })
+
   it('says that a name does not exist', async () => {
     const argv = [process.execPath, '--input-type=module', '-e', NO_SUCH_NAME, '--', site.hotel.client.router]
     const server = startProgram(site.hotel.middle, argv)

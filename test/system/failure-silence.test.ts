@@ -38,7 +38,9 @@ describeWith('namespaces', 'tun')('a gateway that does not answer as it should',
       await started.event('rung')
     }
     await start('lost', GATEWAY_NAME, [])
-    await start('rubbish', (await site.startMiddlebox({ noise: true })).address, [])
+    await start('rubbish', (await site.startMiddlebox({ noise: 'plain' })).address, [])
+    const inside = await site.startMiddlebox({ noise: 'inside' })
+    await start('rubbish in TLS', inside.address, ['--transport', 'tls'])
     await start('silent', (await site.startMiddlebox({ lastAnswer: -1 })).address, [])
     for (const lastAnswer of LAST_ANSWERS) {
       const box = await site.startMiddlebox({ lastAnswer })
@@ -72,6 +74,12 @@ describeWith('namespaces', 'tun')('a gateway that does not answer as it should',
     expect(rubbish.rungs).toEqual(
       expect.arrayContaining(['udp failed timeout', 'tcp failed closed-by-peer', 'tls failed tls-error'])
     )
+  })
+
+  it('is given up where only rubbish comes back inside TLS', async () => {
+    const rubbish = client('rubbish in TLS')
+    await expectOneError(rubbish, 69, 'gateway-unreachable', /TLS: /)
+    expect(rubbish.rungs).toEqual(['tls trying', 'tls failed closed-by-peer'])
   })
 
   it('is given up where connections open and nobody speaks IKE', async () => {

@@ -90,6 +90,11 @@ describeWith('namespaces', 'tun')('the ladder', () => {
       "s.end('HTTP/1.1 400 Bad Request\\r\\n\\r\\n')",
       'tcp failed closed-by-peer'
     ],
+    [
+      'answered with frames of rubbish',
+      's.write(Buffer.from([0, 64, 0, 0, 0, 0, ...Array(58).fill(0xa5)]))',
+      'tcp failed ike-silent'
+    ],
     ['answered with frames of no length', 's.write(Buffer.alloc(64))', 'tcp failed framing-error']
   ])('goes over TLS where UDP is dropped and a TCP connection is %s', async (_how, then, rung) => {
     await site.hotel.setFaults([NO_UDP, { ...NO_TCP_4500, action: 'refuse' }])

@@ -227,6 +227,16 @@ fi
     expect(await client.event('path-changed'), client.transcript()).toBeTruthy()
   })
 
+  it('keeps trying with --persist until the network lets it', async () => {
+    await site.hotel.setFaults([{ protocol: 'all', action: 'prohibit' }])
+    const client = connect(['--persist'])
+    await client.event('rung', ({ transport, outcome }) => transport === 'tls' && outcome === 'failed')
+    await client.event('rung', ({ outcome }) => outcome === 'trying', client.mark)
+    await site.hotel.restore()
+    await client.event('connected')
+    expect(client.all('error')).toEqual([])
+  })
+
   it('ends when its device is taken away', async () => {
     const client = connect()
     const { interface: device } = await client.event('connected')
