@@ -1,7 +1,7 @@
 /**
  * Asks the tunnel's own name server for its root servers, so that some ESP comes back soon after a path was taken into use.
  * One small DNS query (RFC 1035) through the TUN device, whose answer nobody reads: that ESP carried it is all that counts. An answer
- * proves the path; silence proves nothing, since the server may be down or filtered, and is not held against it.
+ * proves the path; silence is a reason to look at another path, but no more than once, since the server may be down or filtered.
  * @module
  */
 
@@ -14,8 +14,8 @@ import { UdpSocket } from '../transport/udp-socket.ts'
 const DNS_PORT = 53
 /** Header (id, RD, one question), root name, type NS, class IN. */
 const QUERY = Uint8Array.from([0x69, 0x6b, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1])
-/** One may be lost. */
-const REPEATS = 2
+/** As many as the judge needs to say anything. */
+const REPEATS = 3
 
 /** @returns how many packets went into the tunnel */
 export function probeInner(interfaceName: string, config: AssignedConfig, log: Logger): number {

@@ -43,6 +43,8 @@ export class VpnSession {
   /** When the IKE SA in use was taken into use. */
   #adoptedAt = 0
   #stopReason: string | undefined
+  /** The path that was left because nothing came back, as long as nothing has come back at all. */
+  #doubted: TransportKind | undefined
 
   constructor(options: ConnectOptions, environment: SessionEnvironment) {
     this.#options = options
@@ -213,16 +215,33 @@ export class VpnSession {
    * another path may have been followed by IKE alone: then a fresh one, here first.
    */
   async #espSilent(link: Link, others: readonly TransportKind[]): Promise<void> {
-    const { log } = this.#environment
+    const { log, tunnel } = this.#environment
     const { kind } = link.candidate
+    const doubted = this.#doubted
+    this.#doubted = this.#watchdog.everCarried ? undefined : kind
     log.log('info', 'IKE is answered but ESP is not', { transport: kind })
-    if (kind === 'udp') this.#udpReturn.distrust()
-    if (!link.fresh || !(await this.#moveElsewhere(link, others))) {
-      const fresh = await this.#freshElsewhere(link.fresh ? others : [kind, ...others])
-      if (fresh !== undefined) await this.#replace(link, fresh, 'esp-silent')
+    if (this.#doubted !== undefined && doubted !== undefined) {
+      // Nothing ever came back, over two paths now: nobody inside answers, which says nothing about either of them.
+      this.#doubted = undefined
+      tunnel.ignoreProbes()
+      this.#udpReturn.trust()
+      await this.#moveElsewhere(link, [doubted], 'no-better-path')
+    } else if (!(await this.#leave(link, others)) && !this.#watchdog.everCarried) {
+      this.#doubted = undefined
+      tunnel.ignoreProbes()
     }
     this.#watchdog.judge.wasWrong()
     this.#watchdog.start()
+  }
+
+  /** @returns whether there was anywhere to go */
+  async #leave(link: Link, others: readonly TransportKind[]): Promise<boolean> {
+    const { kind } = link.candidate
+    if (kind === 'udp') this.#udpReturn.distrust()
+    if (link.fresh && (await this.#moveElsewhere(link, others, 'esp-silent'))) return true
+    const fresh = await this.#freshElsewhere(link.fresh ? others : [kind, ...others])
+    if (fresh !== undefined) await this.#replace(link, fresh, 'esp-silent')
+    return fresh !== undefined
   }
 
   /** A fresh SA beside the one in use, which lives on if there is none to be had. */
@@ -239,10 +258,10 @@ export class VpnSession {
   }
 
   /** @returns whether the peer followed to another transport, or the session is to end */
-  async #moveElsewhere(link: Link, others: readonly TransportKind[]): Promise<boolean> {
+  async #moveElsewhere(link: Link, others: readonly TransportKind[], reason: string): Promise<boolean> {
     const move = await this.#keeper.move(link, this.#candidates(others, link), this.#abort.signal)
     if (this.#stopReason !== undefined) return true
-    if (move !== undefined) this.#moved(link, move, 'esp-silent')
+    if (move !== undefined) this.#moved(link, move, reason)
     return move !== undefined
   }
 

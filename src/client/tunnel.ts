@@ -60,8 +60,8 @@ export class Tunnel {
   #transport: Transport | undefined
   #pinned: readonly string[] = []
   #mtu = STREAM_TUNNEL_MTU
-  /** Our own questions, which are no traffic. */
   #probePackets = 0
+  #probesCount = true
 
   /**
    * Makes the device, before anybody is asked for a connection: what is missing shows at once.
@@ -141,7 +141,7 @@ export class Tunnel {
     return {
       espPacketsIn: packetsIn + dummies,
       espPacketsOut: packetsOut,
-      expectingOut: expectingOut - this.#probePackets,
+      expectingOut: this.#probesCount ? expectingOut : expectingOut - this.#probePackets,
       bytesIn,
       bytesOut
     }
@@ -200,6 +200,11 @@ export class Tunnel {
     const { config } = this.#info ?? {}
     if (config === undefined || this.#options.netns !== undefined) return
     this.#probePackets += probeInner(this.#tun.name, config, this.#environment.log)
+  }
+
+  /** From now on a probe that is not answered says nothing about the path: whom it asks does not answer anywhere. */
+  ignoreProbes(): void {
+    this.#probesCount = false
   }
 
   // --- the host

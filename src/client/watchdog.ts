@@ -38,6 +38,7 @@ export class Watchdog {
   #changedAt = 0
   #silentSince: number | undefined
   #expectingSeen: number
+  #everCarried = false
 
   constructor(
     clock: Clock,
@@ -51,6 +52,11 @@ export class Watchdog {
     this.#events = events
     this.#last = counters()
     this.#expectingSeen = this.#last.expectingOut
+  }
+
+  /** True once any authenticated ESP has arrived, over whatever path. */
+  get everCarried(): boolean {
+    return this.#everCarried
   }
 
   start(): void {
@@ -92,6 +98,7 @@ export class Watchdog {
       this.#meter.sent(now)
     }
     if (received) {
+      this.#everCarried = true
       this.judge.received(now, arrived)
       const outageMs = this.#meter.received(now)
       if (outageMs !== undefined) this.#events.onPathConfirmed(outageMs)

@@ -12,7 +12,6 @@ import type { Reader } from './reader.ts'
 import type { Writer } from './writer.ts'
 
 export const MAX_PROPOSALS = 64
-const MAX_TRANSFORMS_PER_PROPOSAL = 255
 export const MAX_ATTRIBUTES_PER_TRANSFORM = 16
 
 const LAST = 0

@@ -109,6 +109,10 @@ export class FakeTunnel {
     return this as unknown as Tunnel
   }
 
+  ignoreProbes(): void {
+    this.calls.push('ignore-probes')
+  }
+
   get hasChildren(): boolean {
     return this.children.size > 0
   }
