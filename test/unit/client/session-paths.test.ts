@@ -133,6 +133,24 @@ describe('a session whose path falls silent', () => {
     await finish()
   })
 
+  it('takes the best path back when nobody inside answers over any, and asks no more', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp()
+    for (const kind of ['udp', 'tcp', 'tls'] as const) site.weather[kind].esp = false
+    await connected()
+    // Three questions to a name server that is not there, on each path.
+    tunnel.expectingOut += 3
+    expect(await moved(1)).toBe(true)
+    tunnel.expectingOut += 3
+    expect(await moved(2)).toBe(true)
+    expect(of('path-changed').map(({ from, to }) => `${from} ${to}`)).toEqual(['udp tcp', 'tcp udp'])
+    expect(of('path-changed')[1]?.reason).toBe('no-better-path')
+    expect(tunnel.calls).toContain('ignore-probes')
+    await clock.advance(120_000)
+    expect(of('path-changed')).toHaveLength(2)
+    expect(tunnel.transport?.kind).toBe('udp')
+    await finish()
+  })
+
   it('stays where it is, ever more patiently, when no other path carries ESP either', async () => {
     const { connected, of, site, tunnel, clock, state, finish } = setUp({ options: { order: ['udp'] } })
     site.weather.udp.esp = false
