@@ -9,6 +9,9 @@
  * the path is dead. Answered, but still no ESP after `espSilenceMs`: the path does not carry ESP. A verdict that turns out
  * wrong (no other path does better either) makes the judge more patient, doubling up to `MAX_PATIENCE_FACTOR`.
  *
+ * A path that has carried ESP is not doubted for the silence of whoever is inside: hosts that do not answer are common, networks
+ * that begin to drop ESP and go on to pass IKE between the same two ports are not. The peer is asked again, ever less often.
+ *
  * A download that stops in full flow leaves nothing unanswered: its receiver only acknowledges what arrives. So a flow
  * that breaks off is a reason to ask, too, but never to say more than that the peer is silent.
  * @module
@@ -121,7 +124,10 @@ export class PathJudge {
     if (!this.#answered) {
       return now - this.#askedAt >= this.#timings.livenessAnswerMs ? 'peer-silent' : undefined
     }
-    return now - since >= this.#timings.espSilenceMs * this.#patience ? 'esp-silent' : undefined
+    if (now - since < this.#timings.espSilenceMs * this.#patience) return undefined
+    if (!this.#carried) return 'esp-silent'
+    this.wasWrong()
+    return undefined
   }
 
   #clear(): void {

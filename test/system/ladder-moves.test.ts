@@ -114,6 +114,18 @@ describeWith('namespaces', 'tun')('a session that is up', () => {
     expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
   })
 
+  it('is not moved by a host inside that does not answer', async () => {
+    await site.hotel.gateway.namespace.run(['ip', 'route', 'add', 'blackhole', '10.50.0.0/16'])
+    const client = await connected('udp')
+    expect(await site.download(1).intact()).toBe(true)
+    const inVain = site.download(1, 0, '10.50.0.1')
+    // Asked because of the silence, the gateway answers; and is asked again, later.
+    const first = await client.event('liveness')
+    await client.event('liveness', (line) => line !== first)
+    expect(client.all('path-changed'), client.transcript()).toEqual([])
+    await inVain.stop()
+  })
+
   it('follows its machine to another network', async () => {
     const second = await site.hotel.addHost('inside', 'client', site.client)
     const client = await connected('udp')

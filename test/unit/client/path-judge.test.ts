@@ -34,6 +34,22 @@ describe('path judge', () => {
     expect(judge.carriesEsp).toBe(false)
   })
 
+  it('does not doubt a path that has carried ESP when somebody inside does not answer', () => {
+    const judge = new PathJudge(timings)
+    judge.received(0, 1)
+    judge.sent(1000, 3)
+    expect(judge.verdict(1700)).toBe('ask')
+    judge.asked(1700)
+    judge.livenessAnswered()
+    expect(judge.verdict(3500)).toBeUndefined()
+    // It goes on asking, less often, and still notices when the peer goes, too.
+    judge.sent(4000, 3)
+    expect(judge.verdict(5399)).toBeUndefined()
+    expect(judge.verdict(5400)).toBe('ask')
+    judge.asked(5400)
+    expect(judge.verdict(6200)).toBe('peer-silent')
+  })
+
   it('does not judge by one or two packets', () => {
     const judge = new PathJudge(timings)
     judge.sent(0, 2)
