@@ -3,8 +3,8 @@
  *
  * One loop owns all decisions: what happens (a stream breaks, a path falls silent, the network changes, the gateway ends
  * the SA, somebody asks to stop) becomes an incident, and incidents are worked off one at a time. The IKE SA is kept where
- * it can be (RFC 9329 section 6.1); where a path does not carry ESP, or the SA is gone, a fresh one takes over, made before
- * the old one is broken whenever the old one still lives.
+ * it can be (RFC 9329 section 6.1); where a gateway's ESP does not follow it, or the SA is gone, a fresh one takes over, made
+ * before the old one is broken whenever the old one still lives.
  * @module
  */
 import { isIP } from 'node:net'
