@@ -1,6 +1,6 @@
 /**
- * One directory for the temporary files of a test run. The global setup of the interoperability tests names it in
- * the environment, so that workers share it; a test that runs without that setup gets one of its own.
+ * One directory for the temporary files of a test run. The global setup (`run-setup.ts`) names it in the environment, so
+ * that workers share it and it goes at the end; what runs without that setup gets one of its own.
  * @module
  */
 import { rmSync } from 'node:fs'
