@@ -36,6 +36,7 @@ export class ProgressReport {
       case 'connected':
         reporter.stop()
         for (const line of connectedLines(event)) reporter.line(line, 'ok')
+        this.#warnOfTls(event)
         return
       case 'path-changed': {
         const { from, to, reason, outageMs } = event
@@ -58,6 +59,16 @@ export class ProgressReport {
           `disconnected (${event.reason}) after ${duration(event.durationMs)}, ${bytes(event.bytesIn)} in, ${bytes(event.bytesOut)} out`
         )
     }
+  }
+
+  /** Somebody in the middle shows up here; a gateway with a certificate of its own making does, too. */
+  #warnOfTls({ outerTls }: ConnectedEvent): void {
+    if (outerTls === null || outerTls.authorized) return
+    const issuer = outerTls.issuer === '' ? '' : ` from ${outerTls.issuer}`
+    this.#reporter.line(
+      `the outer TLS certificate${issuer} is not trusted here (${outerTls.problem}); IKE has authenticated the gateway all the same`,
+      'warn'
+    )
   }
 
   #rung({ transport, via, address, outcome, reason, message, elapsedMs }: RungEvent): void {

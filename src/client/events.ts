@@ -21,6 +21,14 @@ export interface RungEvent {
   readonly message: string | null
   readonly elapsedMs: number
 }
+export interface OuterTls {
+  readonly protocol: string
+  /** The certificate chains to the trust anchors in use and carries the expected name. */
+  readonly authorized: boolean
+  /** Stable code of what is wrong with it. */
+  readonly problem: string | null
+  readonly issuer: string
+}
 export interface ConnectedEvent {
   readonly event: 'connected'
   readonly transport: TransportKind
@@ -35,6 +43,8 @@ export interface ConnectedEvent {
   readonly ikeSuite: string
   readonly espSuite: string
   readonly cluster: boolean
+  /** Of the TLS around the stream, which proves nothing about the gateway; null on UDP and TCP. */
+  readonly outerTls: OuterTls | null
   readonly elapsedMs: number
 }
 export interface PathChangedEvent {

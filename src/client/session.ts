@@ -9,11 +9,13 @@
  */
 import { isIP } from 'node:net'
 import { type IkestreamError, TemporaryError, UnreachableError } from '../errors.ts'
+import { tlsInfoOf } from '../transport/tls.ts'
+import type { Transport } from '../transport/types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import { Backoff } from './backoff.ts'
 import type { BringUpResult } from './bring-up.ts'
 import { Connector, OPEN_TIMEOUT_MS, pause } from './connector.ts'
-import type { PathChangedEvent } from './events.ts'
+import type { OuterTls, PathChangedEvent } from './events.ts'
 import { type Incident, IncidentQueue } from './incidents.ts'
 import type { Link } from './link.ts'
 import { LinkKeeper } from './link-keeper.ts'
@@ -347,6 +349,7 @@ export class VpnSession {
       ikeSuite: info.ikeSuite,
       espSuite: info.espSuite ?? '',
       cluster: info.cluster,
+      outerTls: outerTls(transport),
       elapsedMs: Math.round(clock.now() - this.#startedAt)
     })
   }
@@ -362,6 +365,14 @@ export class VpnSession {
     const durationMs = Math.round(clock.now() - this.#connectedAt)
     onEvent({ event: 'disconnected', reason: this.#stopReason ?? 'error', bytesIn, bytesOut, durationMs })
   }
+}
+
+/** What the outer TLS turned out to be: an interceptor's certificate is worth knowing, although IKE does not depend on it. */
+function outerTls(transport: Transport): OuterTls | null {
+  const info = tlsInfoOf(transport)
+  if (info === undefined) return null
+  const { protocol, authorized, authorizationError, issuer } = info
+  return { protocol, authorized, problem: authorizationError ?? null, issuer }
 }
 
 /** Behind a proxy the candidate in use is a name, which UDP cannot be sent to. */

@@ -55,6 +55,11 @@ export interface TlsTransport extends Transport {
   readonly tlsInfo: TlsInfo
 }
 
+/** Of a TLS transport; undefined for any other. */
+export function tlsInfoOf(transport: Transport): TlsInfo | undefined {
+  return transport instanceof TlsStreamTransport ? transport.tlsInfo : undefined
+}
+
 class TlsStreamTransport extends StreamTransport implements TlsTransport {
   readonly tlsInfo: TlsInfo
 

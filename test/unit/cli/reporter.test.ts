@@ -66,6 +66,7 @@ const EVENTS: readonly (readonly [ClientEvent, readonly string[]])[] = [
       ikeSuite: 'aes256gcm16-prfsha384-x25519',
       espSuite: 'aes256gcm16',
       cluster: false,
+      outerTls: null,
       elapsedMs: 321
     },
     [

@@ -31,6 +31,7 @@ describe('a session', () => {
         ikeSuite: expect.stringMatching(/^aes/),
         espSuite: expect.stringMatching(/^aes/),
         cluster: true,
+        outerTls: null,
         elapsedMs: expect.any(Number)
       }
     ])
