@@ -1,7 +1,7 @@
 /** A session that is up changes its transport under running connections, which never notice. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { IkestreamProcess, JsonLine } from '../support/ikestream-process.ts'
-import { BRISK, type Download, IkestreamSite } from '../support/ikestream-site.ts'
+import { BRISK, type Download, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
 import { describeWith } from '../support/require.ts'
 import { waitUntil } from '../support/wait-until.ts'
 
@@ -112,6 +112,15 @@ describeWith('namespaces', 'tun')('a session that is up', () => {
     expect(await download.intact(), client.transcript()).toBe(true)
     expect(client.all('path-changed'), client.transcript()).toHaveLength(1)
     expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
+  })
+
+  it('falls through by itself where the gateway names a DNS server to ask', async () => {
+    const gatewayAddress = await site.addGatewayAddress(11)
+    await site.startGateway(['--dns', INNER_V4, ...(await site.gatewayArgs())], { listen: [gatewayAddress] })
+    const box = await site.startMiddlebox({ esp: false }, gatewayAddress)
+    const client = await connected('udp', ['--no-dns'], box.address)
+    const moved = await client.event('path-changed')
+    expect(moved, client.transcript()).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
   })
 
   it('is not moved by a host inside that does not answer', async () => {
