@@ -46,7 +46,7 @@ export async function loadCredentials(
 ): Promise<Credentials> {
   refuseOrphans(options, prompting)
   const remoteIdentity = identityFromText(options.text('remote-identity') ?? server)
-  if (options.text('psk-file') !== undefined) return loadPsk(options, remoteIdentity, log)
+  if (options.text('psk-file') !== undefined) return loadPsk(options, remoteIdentity, prompting, log)
   const certificate = await certificateOption(options, prompting, log)
   const remoteAuth: RemoteAuth = { method: 'certificate', trust: trustOf(options) }
   const user = options.text('user')
@@ -86,18 +86,20 @@ function needsOther(option: string, other: string): UsageError {
   })
 }
 
+/** The gateway proves itself with the key; the client with the key too, or with `--user` by EAP. */
 async function loadPsk(
   options: EffectiveOptions,
   remoteIdentity: Identity,
+  prompting: Prompting,
   log: Logger
 ): Promise<Credentials> {
-  if (options.text('user') !== undefined || options.text('certificate') !== undefined) {
-    throw new UsageError(
-      'contradicting-credentials',
-      '--psk-file goes with neither --user nor --certificate.'
-    )
+  const user = options.text('user')
+  if (user === undefined && options.text('certificate') !== undefined) {
+    throw new UsageError('contradicting-credentials', '--psk-file and --certificate contradict each other.', {
+      hint: 'Leave one of them out; or add --user, to use the certificate for EAP-TLS.'
+    })
   }
-  const identity = options.text('identity')
+  const identity = options.text('identity') ?? user
   if (identity === undefined) {
     throw new UsageError('no-identity', 'With a pre-shared key an own identity is needed.', {
       hint: 'Give --identity, such as user@example.com or a host name that the gateway knows.'
@@ -108,12 +110,15 @@ async function loadPsk(
     log
   )
   const secret = parsePresharedKey(text)
-  return {
+  const common = {
     localIdentity: identityFromText(identity),
     remoteIdentity,
-    localAuth: { method: 'psk', secret },
     remoteAuth: { method: 'psk', secret }
-  }
+  } as const
+  if (user === undefined) return { ...common, localAuth: { method: 'psk', secret } }
+  const certificate = await certificateOption(options, prompting, log)
+  const credentials = await eapCredentials(options, user, certificate, prompting, log)
+  return { ...common, localAuth: { method: 'eap', credentials } }
 }
 
 async function eapCredentials(

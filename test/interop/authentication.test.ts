@@ -18,6 +18,11 @@ const METHODS: readonly (readonly [what: string, connection: string, credentials
   ['a PKCS#12 file', 'ecdsa256', (site) => site.pkcs12('cl-ec256', 'root-ec', P12_PASSWORD)],
   ['EAP-MSCHAPv2', 'eap-mschapv2', (site) => site.eap('alice@test.example', 'root-rsa')],
   ['EAP-MSCHAPv2 with a password beyond ASCII', 'eap-mschapv2', (site) => site.eap('bob', 'root-rsa')],
+  [
+    'EAP-MSCHAPv2 with a gateway that has a shared key',
+    'psk-eap',
+    (site) => site.pskAndEap('alice@test.example')
+  ],
   ['EAP-TLS', 'eap-tls', (site) => site.eapTls('cl-rsa', 'root-rsa')]
 ]
 

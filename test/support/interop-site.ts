@@ -129,6 +129,14 @@ export class InteropSite {
     return ['--user', user, '--password-file', await this.#secretFile(password), ...this.trust(root)]
   }
 
+  async pskAndEap(user: string): Promise<string[]> {
+    const files = [
+      ...['--psk-file', await this.#secretFile(TEST_PSK)],
+      ...['--password-file', await this.#secretFile(EAP_USERS[user] ?? '')]
+    ]
+    return ['--user', user, ...files]
+  }
+
   eapTls(name: string, root: string): string[] {
     const key = [
       '--certificate',

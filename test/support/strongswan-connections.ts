@@ -105,6 +105,8 @@ const PARTS: Readonly<Record<string, ConnectionParts>> = {
   'rsa-psk': { local: certificate('gw-rsa') },
   'eap-mschapv2': { local: certificate('gw-rsa'), remote: eap('eap-mschapv2') },
   'eap-tls': { local: certificate('gw-rsa'), remote: eap('eap-tls') },
+  // the gateway proves itself with the shared key, the user with a password
+  'psk-eap': { remote: eap('eap-mschapv2') },
   full: { child: { local_ts: '0.0.0.0/0, ::/0' } },
   narrow: { child: { local_ts: '10.77.0.1/32[tcp/80], 10.77.0.1/32[icmp]' } },
   v4only: { settings: { pools: 'v4' }, child: { local_ts: '10.77.0.0/24' } },

@@ -90,6 +90,19 @@ describe('credentials with a pre-shared key', () => {
   })
 })
 
+describe('credentials with a pre-shared key and a user name', () => {
+  it('let the gateway prove itself with the key, and the user with a password', async () => {
+    const { localAuth, remoteAuth, localIdentity } = await credentialsOf(
+      '--psk-file ./psk --user alice --password-file ./password'
+    )
+    expect(formatIdentity(localIdentity)).toBe('alice')
+    if (localAuth.method !== 'eap' || remoteAuth.method !== 'psk')
+      throw new Error('EAP and a key are asked for')
+    expect(textOf(localAuth.credentials.password)).toBe('hunter2')
+    expect(textOf(remoteAuth.secret)).toBe('correct horse')
+  })
+})
+
 describe('credentials with a user name', () => {
   it('are a password, under the user name unless told otherwise', async () => {
     const { localAuth, localIdentity, remoteAuth } = await credentialsOf(
@@ -162,7 +175,6 @@ describe('credentials that do not fit', () => {
   it.each([
     ['', 'no-credentials', 64],
     ['--psk-file ./psk', 'no-identity', 64],
-    ['--psk-file ./psk --identity a.b --user alice', 'contradicting-credentials', 64],
     ['--psk-file ./psk --identity a.b --certificate ./ec.pem', 'contradicting-credentials', 64],
     ['--psk-file ./nowhere --identity a.b', 'secret-file', 66],
     ['--user alice', 'secret-needed', 64],
