@@ -14,7 +14,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.env['UV_THREADPOOL_SIZE'] ??= POOL_THREADS
   // A reader that went away (`ikestream ... | head`) is no reason to die with a stack trace, nor to leave routes behind.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)
-  const program = buildProgram()
+  const program = await buildProgram(argv.slice(2))
   for (const command of program.commands)
     command.exitOverride().showHelpAfterError('(add --help for the options)')
   try {

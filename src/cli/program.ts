@@ -1,28 +1,53 @@
 /**
  * The command line as a tree of commands: help, completion and the man page are all made from it.
+ *
+ * Every command is a module of its own, and only that of the command which was asked for is loaded: the rest of the program
+ * would cost more time than the first round trip to the gateway.
  * @module
  */
 import { Command } from 'commander'
-import { addCleanupCommand } from './cleanup-command.ts'
-import { addConnectCommand } from './connect-command.ts'
-import { addDemoCommand } from './demo/demo-command.ts'
-import { addGatewayCommand } from './gateway-command.ts'
-import { addRelayCommand } from './relay-command.ts'
 import { version } from './version.ts'
 
-export function buildProgram(): Command {
+/** A group's heading in the help text, and its commands: the module of each adds it to the program. */
+type CommandGroup = readonly [heading: string, commands: Readonly<Record<string, CommandLoader>>]
+type CommandLoader = () => Promise<(program: Command) => void>
+
+const COMMAND_GROUPS: readonly CommandGroup[] = [
+  [
+    'Client:',
+    {
+      connect: async () => (await import('./connect-command.ts')).addConnectCommand,
+      cleanup: async () => (await import('./cleanup-command.ts')).addCleanupCommand
+    }
+  ],
+  [
+    'Servers:',
+    {
+      gateway: async () => (await import('./gateway-command.ts')).addGatewayCommand,
+      relay: async () => (await import('./relay-command.ts')).addRelayCommand
+    }
+  ],
+  ['Other:', { demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand }]
+]
+
+/**
+ * The program with the command that `argv` begins with, or with all of them where it names none: for help, completion, and to
+ * find the nearest name.
+ * @param argv without the names of the interpreter and of the script
+ */
+export async function buildProgram(argv: readonly string[] = []): Promise<Command> {
   const program = new Command('ikestream')
     .description('IKEv2/IPsec VPN client that gets through: UDP, then TCP (RFC 9329), then TLS on 443')
     .version(version(), '-V, --version')
     .showHelpAfterError('(add --help for the options)')
     .exitOverride()
-  program.commandsGroup('Client:')
-  addConnectCommand(program)
-  addCleanupCommand(program)
-  program.commandsGroup('Servers:')
-  addGatewayCommand(program)
-  addRelayCommand(program)
-  program.commandsGroup('Other:')
-  addDemoCommand(program)
+  const wanted = COMMAND_GROUPS.some(([, commands]) => Object.hasOwn(commands, argv[0] ?? ''))
+    ? argv[0]
+    : undefined
+  for (const [heading, commands] of COMMAND_GROUPS) {
+    program.commandsGroup(heading)
+    for (const [name, load] of Object.entries(commands))
+      if (wanted === undefined || name === wanted) (await load())(program)
+  }
   return program
 }
