@@ -8,23 +8,13 @@
  * the network leaves open; never because of a time.
  * @module
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { DemoProgram } from '../dist/cli/demo/program.js'
-import {
-  createCertificateAuthority,
-  issueClientCertificate,
-  issueServerCertificate
-} from '../dist/crypto/certificate-authority.js'
 import { HotelNetwork } from '../dist/host/netlab-hotel.js'
-
-const IKESTREAM = fileURLToPath(new URL('../bin/ikestream.js', import.meta.url))
-const GATEWAY_NAME = 'gateway.bench.test'
-/** Only ends runs that hang. */
-const LIMIT_MS = 60_000
+import { median } from './lib/numbers.mjs'
+import { makeCredentials, startClient, startGateway } from './lib/site.mjs'
 
 const NO_UDP = { protocol: 'udp', action: 'drop' }
 const NO_TCP_4500 = { protocol: 'tcp', ports: [4500], action: 'drop' }
@@ -60,8 +50,12 @@ if (!Number.isInteger(runs) || runs < 1) {
 const directory = mkdtempSync(join(tmpdir(), 'ikestream-bench-'))
 const hotel = await HotelNetwork.open()
 try {
-  const credentials = makeCredentials()
-  const gateway = await startGateway(credentials)
+  const credentials = makeCredentials(directory)
+  const gateway = await startGateway(hotel.gateway.namespace, {
+    address: hotel.gateway.address,
+    credentials,
+    stateDirectory: join(directory, 'gateway-state')
+  })
   say(`Time until the tunnel is up: ${runs} runs each, Node ${process.version}, ${cpus().length} CPUs\n`)
   const rows = []
   for (const scenario of SCENARIOS) rows.push(await measure(scenario, credentials))
@@ -79,37 +73,6 @@ function say(text) {
   process.stdout.write(`${text}\n`)
 }
 
-function makeCredentials() {
-  const now = Date.now()
-  const validity = { notBeforeMs: now - 3_600_000, notAfterMs: now + 24 * 3_600_000 }
-  const authority = createCertificateAuthority('Bench CA', validity)
-  const file = (name, contents) => {
-    const path = join(directory, name)
-    writeFileSync(path, contents, { mode: 0o600 })
-    return path
-  }
-  const both = ({ certificatePem, privateKeyPem }) => `${certificatePem}${privateKeyPem.revealText()}`
-  return {
-    ca: file('ca.pem', authority.certificatePem),
-    gateway: file('gateway.pem', both(issueServerCertificate(authority, [GATEWAY_NAME], validity))),
-    client: file('client.pem', both(issueClientCertificate(authority, ['client.bench.test'], validity)))
-  }
-}
-
-async function startGateway({ ca, gateway }) {
-  const program = new DemoProgram(
-    'gateway',
-    hotel.gateway.namespace,
-    [
-      ...[process.execPath, IKESTREAM, 'gateway', '--json', '--listen', hotel.gateway.address],
-      ...['--identity', GATEWAY_NAME, '--certificate', gateway, '--client-cafile', ca]
-    ],
-    { IKESTREAM_STATE_DIR: join(directory, 'gateway-state') }
-  )
-  await program.waitFor('listening', ({ event }) => event === 'listening', LIMIT_MS)
-  return program
-}
-
 async function measure(scenario, credentials) {
   await hotel.setFaults(scenario.faults)
   const state = (run) => join(directory, `${scenario.network.replaceAll(' ', '-')}-${run}`)
@@ -118,34 +81,22 @@ async function measure(scenario, credentials) {
   const times = []
   for (let run = 1; run <= runs; run++)
     times.push(await connectOnce(scenario, credentials, state(scenario.remembered ? 0 : run)))
-  times.sort((a, b) => a - b)
-  const middle = Math.floor(times.length / 2)
-  const medianMs = times.length % 2 === 1 ? times[middle] : (times[middle - 1] + times[middle]) / 2
-  return { ...scenario, medianMs, worstMs: times.at(-1) }
+  return { ...scenario, medianMs: median(times), worstMs: Math.max(...times) }
 }
 
 /** @returns milliseconds from starting the command to its `connected` event */
-async function connectOnce({ network, transport }, { ca, client }, stateDirectory) {
+async function connectOnce({ network, transport }, credentials, stateDirectory) {
   const startedAt = performance.now()
-  const program = new DemoProgram(
-    'client',
-    hotel.client.namespace,
-    [
-      ...[process.execPath, IKESTREAM, 'connect', hotel.gateway.address, '--json', '--non-inter', '--no-dns'],
-      ...['--remote-identity', GATEWAY_NAME, '--certificate', client, '--cafile', ca, '--no-system-trust'],
-      '--no-proxy'
-    ],
-    { IKESTREAM_STATE_DIR: stateDirectory }
-  )
-  try {
-    const line = await program.waitFor('a connection', ({ event }) => event === 'connected', LIMIT_MS)
-    const elapsedMs = performance.now() - startedAt
-    if (line.transport !== transport)
-      throw new Error(`network "${network}": connected over ${line.transport}, not over ${transport}`)
-    return elapsedMs
-  } finally {
-    await program.stop()
-  }
+  const { program, connected } = await startClient(hotel.client.namespace, {
+    address: hotel.gateway.address,
+    credentials,
+    stateDirectory
+  })
+  const elapsedMs = performance.now() - startedAt
+  await program.stop()
+  if (connected.transport !== transport)
+    throw new Error(`network "${network}": connected over ${connected.transport}, not over ${transport}`)
+  return elapsedMs
 }
 
 function printTable(rows) {

@@ -1,0 +1,75 @@
+/**
+ * An ikestream gateway and an ikestream client in two namespaces of a lab (`dist/host/netlab.js`), with certificates made for the
+ * occasion. Everything ends with the lab.
+ * @module
+ */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { DemoProgram } from '../../dist/cli/demo/program.js'
+import {
+  createCertificateAuthority,
+  issueClientCertificate,
+  issueServerCertificate
+} from '../../dist/crypto/certificate-authority.js'
+
+export const IKESTREAM = fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
+export const GATEWAY_NAME = 'gateway.bench.test'
+/** The gateway's own address inside the tunnel: the first of its default pool. */
+export const INNER_ADDRESS = '10.99.0.1'
+/** Only ends runs that hang. */
+export const LIMIT_MS = 60_000
+
+/** Files for both ends in `directory`: `ca`, `gateway` and `client` (certificate and key in one). */
+export function makeCredentials(directory) {
+  const now = Date.now()
+  const validity = { notBeforeMs: now - 3_600_000, notAfterMs: now + 24 * 3_600_000 }
+  const authority = createCertificateAuthority('Bench CA', validity)
+  const file = (name, contents) => {
+    const path = join(directory, name)
+    writeFileSync(path, contents, { mode: 0o600 })
+    return path
+  }
+  const both = ({ certificatePem, privateKeyPem }) => `${certificatePem}${privateKeyPem.revealText()}`
+  return {
+    ca: file('ca.pem', authority.certificatePem),
+    gateway: file('gateway.pem', both(issueServerCertificate(authority, [GATEWAY_NAME], validity))),
+    client: file('client.pem', both(issueClientCertificate(authority, ['client.bench.test'], validity)))
+  }
+}
+
+/** @returns the gateway's `DemoProgram`, listening on `address`; `args` are further options, `env` further variables */
+export async function startGateway(namespace, { address, credentials, stateDirectory, args = [], env = {} }) {
+  const program = new DemoProgram(
+    'gateway',
+    namespace,
+    [
+      ...[process.execPath, IKESTREAM, 'gateway', '--json', '--listen', address, '--identity', GATEWAY_NAME],
+      ...['--certificate', credentials.gateway, '--client-cafile', credentials.ca, ...args]
+    ],
+    { IKESTREAM_STATE_DIR: stateDirectory, ...env }
+  )
+  await program.waitFor('listening', ({ event }) => event === 'listening', LIMIT_MS)
+  return program
+}
+
+/** @returns the client's `DemoProgram` and its `connected` line; `args` are further options, `env` further variables */
+export async function startClient(namespace, { address, credentials, stateDirectory, args = [], env = {} }) {
+  const program = new DemoProgram(
+    'client',
+    namespace,
+    [
+      ...[process.execPath, IKESTREAM, 'connect', address, '--json', '--non-inter', '--no-dns', '--no-proxy'],
+      ...['--remote-identity', GATEWAY_NAME, '--certificate', credentials.client, '--cafile', credentials.ca],
+      ...['--no-system-trust', ...args]
+    ],
+    { IKESTREAM_STATE_DIR: stateDirectory, ...env }
+  )
+  try {
+    const connected = await program.waitFor('a connection', ({ event }) => event === 'connected', LIMIT_MS)
+    return { program, connected }
+  } catch (error) {
+    await program.stop()
+    throw error
+  }
+}
