@@ -16,6 +16,7 @@ import {
   SPECS,
   takesValue
 } from './option-specs.ts'
+import type { OptionValues, ValueSource } from './option-values.ts'
 import type { Profile } from './profile-type.ts'
 
 const GROUP_HEADINGS: Readonly<Record<OptionGroup, string>> = {
@@ -65,11 +66,8 @@ function capitalised(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1)
 }
 
-/** Where an effective value came from. */
-export type ValueSource = 'option' | 'environment' | 'profile' | 'default'
-
 /** The effective values of all shared options, each with its source. */
-export class EffectiveOptions {
+export class EffectiveOptions implements OptionValues {
   readonly #command: Command
   readonly #profile: Profile | undefined
 
@@ -98,7 +96,6 @@ export class EffectiveOptions {
     return this.#value(name) === true
   }
 
-  /** For `--no-x` options: false only if x was switched off somewhere. */
   enabled(name: string): boolean {
     return this.#value(name) !== false
   }

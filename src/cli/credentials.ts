@@ -14,8 +14,8 @@ import type { Identity } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import { Secret } from '../secret.ts'
 import { IdType } from '../wire/ike-constants.ts'
-import type { EffectiveOptions } from './connection-options.ts'
 import { readInput, systemBundles } from './files.ts'
+import type { OptionValues } from './option-values.ts'
 
 export interface Prompting {
   readonly nonInteractive: boolean
@@ -39,7 +39,7 @@ export interface CertificateAndKey {
  * @throws UsageError for options that contradict each other or are missing, InputError and DataError for files
  */
 export async function loadCredentials(
-  options: EffectiveOptions,
+  options: OptionValues,
   server: string,
   prompting: Prompting,
   log: Logger
@@ -69,7 +69,7 @@ export async function loadCredentials(
 }
 
 /** What only means something together with another option, and would be ignored without it. */
-function refuseOrphans(options: EffectiveOptions, prompting: Prompting): void {
+function refuseOrphans(options: OptionValues, prompting: Prompting): void {
   if (options.text('certificate') === undefined) {
     const orphan = ['sslkey', 'key-password-file'].find((name) => options.text(name) !== undefined)
     if (orphan !== undefined) throw needsOther(`--${orphan}`, '--certificate')
@@ -88,7 +88,7 @@ function needsOther(option: string, other: string): UsageError {
 
 /** The gateway proves itself with the key; the client with the key too, or with `--user` by EAP. */
 async function loadPsk(
-  options: EffectiveOptions,
+  options: OptionValues,
   remoteIdentity: Identity,
   prompting: Prompting,
   log: Logger
@@ -122,7 +122,7 @@ async function loadPsk(
 }
 
 async function eapCredentials(
-  options: EffectiveOptions,
+  options: OptionValues,
   user: string,
   certificate: CertificateAndKey | undefined,
   prompting: Prompting,
@@ -145,7 +145,7 @@ async function eapCredentials(
 }
 
 /** EAP-TLS takes PEM. Its server is trusted through the same CAs as the gateway. */
-function eapTls({ chain, key }: CertificateAndKey, options: EffectiveOptions): EapTlsCredentials {
+function eapTls({ chain, key }: CertificateAndKey, options: OptionValues): EapTlsCredentials {
   return {
     certificateChain: chain.map(toPem).join(''),
     privateKey: new Secret(key.export({ format: 'pem', type: 'pkcs8' }).toString()),
@@ -157,7 +157,7 @@ export function toPem(der: Uint8Array): string {
   return new X509Certificate(der).toString()
 }
 
-function trustOf(options: EffectiveOptions): Extract<RemoteAuth, { method: 'certificate' }>['trust'] {
+function trustOf(options: OptionValues): Extract<RemoteAuth, { method: 'certificate' }>['trust'] {
   const useSystem = options.enabled('system-trust')
   const cafiles = options.list('cafile').map((path) => readInput(path, 'The CA file'))
   if (!useSystem && cafiles.length === 0) {
@@ -174,7 +174,7 @@ function trustOf(options: EffectiveOptions): Extract<RemoteAuth, { method: 'cert
 }
 
 async function certificateOption(
-  options: EffectiveOptions,
+  options: OptionValues,
   prompting: Prompting,
   log: Logger
 ): Promise<CertificateAndKey | undefined> {

@@ -23,11 +23,14 @@ import type { ConnectOptions } from './options.ts'
 import { VpnSession } from './session.ts'
 import { SessionFactory } from './session-factory.ts'
 import { Tunnel } from './tunnel.ts'
+import { HostPlace, type TunnelPlace } from './tunnel-place.ts'
 
 export interface ConnectHandlers {
   readonly log: Logger
   readonly stateDirectory: string
   readonly onEvent: (event: ClientEvent) => void
+  /** Where the tunnel is to be; the machine's own network when absent. */
+  readonly place?: TunnelPlace
 }
 
 export interface RunningSession {
@@ -48,7 +51,7 @@ const systemRandom: RandomSource = { bytes: (length) => randomBytes(length) }
 
 /** Starts a session: the device is there when this resolves, the tunnel is up when the `connected` event comes. */
 export async function connect(options: ConnectOptions, handlers: ConnectHandlers): Promise<RunningSession> {
-  requireTunPrivileges(await ownPrivileges())
+  if (handlers.place === undefined) requireTunPrivileges(await ownPrivileges())
   const user = options.setuid === undefined ? undefined : await lookUpUser(options.setuid)
   const { log, stateDirectory } = handlers
   const keyTables = options.keyDirectory === undefined ? undefined : new KeyTables(options.keyDirectory)
@@ -63,7 +66,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     log,
     random: systemRandom,
     now: () => systemClock.now(),
-    stateDirectory,
+    place: handlers.place ?? (await HostPlace.open(options, stateDirectory, log.child('host'))),
     keyTables,
     softLimits: factory.softLimits,
     gatewayAddresses: () => addresses.known,

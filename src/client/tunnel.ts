@@ -2,6 +2,7 @@
  * The client's end of the tunnel: TUN device, SAs, pump, and what the host was told about them.
  *
  * One owner: the device, its addresses, routes and DNS are made here and taken back here, in `close`, whatever happened.
+ * Where and by whom, its `TunnelPlace` knows.
  * The device outlives changes of path and fresh IKE SAs, so that inner connections live on.
  * @module
  */
@@ -12,29 +13,25 @@ import { Pump } from '../dataplane/pump.ts'
 import { InternalError } from '../errors.ts'
 import { Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
-import { cleanup } from '../host/cleanup.ts'
-import { type CommandRunner, SystemCommandRunner } from '../host/commands.ts'
-import { Journal } from '../host/journal.ts'
-import { applyVpncScript } from '../host/script-config.ts'
-import { applyTunnelConfig } from '../host/tunnel-config.ts'
 import type { AppliedConfig, TunnelConfig } from '../host/types.ts'
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
-import { openTun, type TunDevice } from '../tun/tun-device.ts'
+import type { TunDevice } from '../tun/tun-device.ts'
 import { formatCidr } from '../wire/cidr.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selectors.ts'
 import { probeInner } from './inner-probe.ts'
 import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
+import type { TunnelPlace } from './tunnel-place.ts'
 import type { TrafficCounters } from './watchdog.ts'
 
 export interface TunnelEnvironment {
   readonly log: Logger
   readonly random: RandomSource
   readonly now: () => number
-  readonly stateDirectory: string
+  readonly place: TunnelPlace
   readonly keyTables: KeyTables | undefined
   /** Bytes and packets after which a Child SA is rekeyed. */
   readonly softLimits: SoftLimits
@@ -50,8 +47,6 @@ const LEAST_IPV4_MTU = 576
 export class Tunnel {
   readonly #options: ConnectOptions
   readonly #environment: TunnelEnvironment
-  readonly #runner: CommandRunner
-  readonly #journal: Journal
   readonly #tun: TunDevice
   readonly #sad: Sad
   readonly #pump: Pump
@@ -68,36 +63,18 @@ export class Tunnel {
    * @throws SystemError, AuthenticationError (privileges), UsageError (its name)
    */
   static async open(options: ConnectOptions, environment: TunnelEnvironment): Promise<Tunnel> {
-    const runner = new SystemCommandRunner(environment.log.child('host'))
-    const { stateDirectory } = environment
-    // What a session of this name left behind when it was killed goes first.
-    await cleanup(options.sessionName, { stateDirectory, runner, log: environment.log.child('host') })
-    const journal = await Journal.open(
-      stateDirectory,
-      options.sessionName,
-      options.netns === undefined ? {} : { netns: options.netns }
-    )
+    const { place } = environment
     try {
-      const netnsPath = options.netns === undefined ? undefined : `/run/netns/${options.netns}`
-      const tun = openTun({ name: options.interfaceName, netnsPath })
-      return new Tunnel(options, environment, runner, journal, tun)
+      return new Tunnel(options, environment, place.openDevice())
     } catch (error) {
-      await journal.close()
+      await place.close()
       throw error
     }
   }
 
-  private constructor(
-    options: ConnectOptions,
-    environment: TunnelEnvironment,
-    runner: CommandRunner,
-    journal: Journal,
-    tun: TunDevice
-  ) {
+  private constructor(options: ConnectOptions, environment: TunnelEnvironment, tun: TunDevice) {
     this.#options = options
     this.#environment = environment
-    this.#runner = runner
-    this.#journal = journal
     this.#tun = tun
     this.#sad = new Sad({ random: environment.random, softLimits: environment.softLimits })
     this.#pump = new Pump({
@@ -198,7 +175,7 @@ export class Tunnel {
   /** Asks something inside the tunnel that is likely to answer, so that ESP can be judged without waiting for traffic. */
   sendProbe(): void {
     const { config } = this.#info ?? {}
-    if (config === undefined || this.#options.netns !== undefined) return
+    if (config === undefined || this.#environment.place.isolated) return
     this.#probePackets += probeInner(this.#tun.name, config, this.#environment.log)
   }
 
@@ -247,12 +224,13 @@ export class Tunnel {
     }
     this.#tun.release()
     this.#sad.clear()
-    await this.#journal.close().catch((error) => this.#complain(error))
+    await this.#environment.place.close().catch((error) => this.#complain(error))
   }
 
   async #applyFirst(info: EstablishedInfo, transport: Transport): Promise<void> {
     const { options, addresses, routes } = this.#plan(info)
     const { script, netns } = options
+    const { place } = this.#environment
     const config: TunnelConfig = {
       interface: this.#tun.name,
       netns,
@@ -260,14 +238,10 @@ export class Tunnel {
       mtu: this.#mtu,
       routes: options.routes ? routes : [],
       // Inside a namespace of its own the tunnel cannot swallow the gateway's packets; a script is told in any case.
-      pinned: netns === undefined || script !== undefined ? this.#pinned : [],
+      pinned: place.isolated && script === undefined ? [] : this.#pinned,
       dns: options.dns ? dnsSettings(info, routes) : undefined
     }
-    const context = { runner: this.#runner, log: this.#environment.log.child('host'), journal: this.#journal }
-    this.#applied =
-      script === undefined
-        ? await applyTunnelConfig(config, context)
-        : await applyVpncScript(config, { script }, context)
+    this.#applied = await place.configure(config)
     for (const { kind, subject, message } of this.#applied.conflicts) {
       // Another address of the gateway that this machine has no route to is nothing to worry about.
       const minor = kind === 'gateway-unrouted' && subject !== transport.outerRemote.address
@@ -305,7 +279,7 @@ export class Tunnel {
   }
 
   async #updatePinned(transport: Transport): Promise<void> {
-    if (this.#applied === undefined || this.#options.netns !== undefined) return
+    if (this.#applied === undefined || this.#environment.place.isolated) return
     const pinned = this.#outside(transport)
     if (pinned.join() === this.#pinned.join()) return
     this.#pinned = pinned

@@ -1,11 +1,8 @@
 import { Command } from 'commander'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import {
-  addConnectionOptions,
-  EffectiveOptions,
-  type ValueSource
-} from '../../../src/cli/connection-options.ts'
+import { addConnectionOptions, EffectiveOptions } from '../../../src/cli/connection-options.ts'
 import { environmentName, keyOf, SPECS, takesValue } from '../../../src/cli/option-specs.ts'
+import type { ValueSource } from '../../../src/cli/option-values.ts'
 import type { Profile } from '../../../src/cli/profile-type.ts'
 
 const saved = { ...process.env }

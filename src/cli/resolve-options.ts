@@ -1,0 +1,139 @@
+/**
+ * From the options of a command (or of the programmatic interface) to everything that a session needs to know: files
+ * are read, names parsed, defaults filled in.
+ * @module
+ */
+import { type ConnectOptions, DEFAULT_SESSION_TIMINGS, type ProxySetting } from '../client/options.ts'
+import { DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, parseProposals } from '../crypto/proposal.ts'
+import { ConfigurationError, UsageError } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import type { TransportKind } from '../wire/endpoint.ts'
+import type { TrafficSelector } from '../wire/ike-message.ts'
+import { parseTrafficSelector } from '../wire/traffic-selectors.ts'
+import { loadCredentials } from './credentials.ts'
+import { readInput } from './files.ts'
+import type { OptionValues } from './option-values.ts'
+
+/** Options that are no part of a profile, and that a session has to know. */
+export interface ConnectFlags {
+  readonly passwdOnStdin?: boolean
+  readonly nonInter?: boolean
+  readonly setuid?: string
+  readonly unsafeDumpKeys?: string
+}
+
+/** @throws UsageError, ConfigurationError, InputError, DataError */
+export async function resolveOptions(
+  server: string,
+  profileName: string | undefined,
+  effective: OptionValues,
+  flags: ConnectFlags,
+  log: Logger
+): Promise<ConnectOptions> {
+  const prompting = {
+    nonInteractive: flags.nonInter === true,
+    passwordOnStdin: flags.passwdOnStdin === true
+  }
+  const credentials = await loadCredentials(effective, server, prompting, log)
+  const milliseconds = (name: string): number | undefined => {
+    const seconds = effective.number(name)
+    return seconds === undefined ? undefined : seconds * 1000
+  }
+  const probeMs = milliseconds('udp-probe') ?? DEFAULT_SESSION_TIMINGS.udpProbeFirstMs
+  return {
+    server,
+    sessionName: sessionName(profileName ?? server),
+    ...credentials,
+    ikeProposals: proposals(effective, 'ike'),
+    espProposals: proposals(effective, 'esp'),
+    order: ladderOrder(effective),
+    ports: {
+      ike: effective.number('udp-port') ?? 500,
+      natT: effective.number('nat-t-port') ?? 4500,
+      tcp: effective.number('tcp-port') ?? 4500,
+      tls: effective.number('tls-port') ?? 443
+    },
+    tls: {
+      name: effective.text('tls-name'),
+      verify: effective.flag('tls-verify'),
+      ca: effective.list('tls-cafile').map((path) => readInput(path, 'The TLS CA file').toString())
+    },
+    proxy: proxySetting(effective),
+    localTs: selectors(effective, 'local-ts'),
+    remoteTs: selectors(effective, 'remote-ts'),
+    interfaceName: effective.text('interface'),
+    mtu: effective.number('mtu'),
+    netns: effective.text('netns'),
+    routes: effective.enabled('routes'),
+    dns: effective.enabled('dns'),
+    script: effective.text('script'),
+    timeoutMs: effective.flag('persist') ? Number.POSITIVE_INFINITY : (milliseconds('timeout') ?? 60_000),
+    timers: {
+      livenessMs: milliseconds('dpd') ?? 30_000,
+      clusterLivenessMs: milliseconds('cluster-liveness') ?? 5_000,
+      ...given('ikeLifetimeMs', milliseconds('ike-lifetime')),
+      ...given('childLifetimeMs', milliseconds('child-lifetime'))
+    },
+    timings: { ...DEFAULT_SESSION_TIMINGS, udpProbeFirstMs: probeMs },
+    ladder: {
+      ...given('udpGiveUpMs', milliseconds('udp-timeout')),
+      ...given('streamOpenAtMs', milliseconds('stream-after')),
+      ...given('streamIkeMs', milliseconds('stream-timeout'))
+    },
+    setuid: flags.setuid,
+    keyDirectory: flags.unsafeDumpKeys,
+    rememberNetworks: effective.text('transport') === 'auto' && effective.source('order') === 'default'
+  }
+}
+
+function given<K extends string>(key: K, value: number | undefined): Partial<Record<K, number>> {
+  return value === undefined ? {} : ({ [key]: value } as Record<K, number>)
+}
+
+/** File names are made of it: whatever is not plain becomes a dash. */
+function sessionName(text: string): string {
+  return text.replace(/[^A-Za-z0-9_.@+=-]/g, '-').slice(0, 64)
+}
+
+function proposals(effective: OptionValues, kind: 'ike' | 'esp'): ConnectOptions['ikeProposals'] {
+  const texts = effective.list(`${kind}-proposal`)
+  if (texts.length > 0) return parseProposals(texts, kind)
+  return kind === 'ike' ? DEFAULT_IKE_PROPOSALS : DEFAULT_ESP_PROPOSALS
+}
+
+const TRANSPORTS: readonly TransportKind[] = ['udp', 'tcp', 'tls']
+
+function ladderOrder(effective: OptionValues): readonly TransportKind[] {
+  const transport = effective.text('transport') ?? 'auto'
+  const forced = TRANSPORTS.find((kind) => kind === transport)
+  if (forced !== undefined) return [forced]
+  const wanted = effective.list('order')
+  if (wanted.length === 0) return TRANSPORTS
+  return [...new Set(wanted)].map((name) => {
+    const kind = TRANSPORTS.find((candidate) => candidate === name)
+    if (kind === undefined) {
+      throw new ConfigurationError('bad-order', `transport.order names ${name}, which is no transport.`, {
+        hint: `Known: ${TRANSPORTS.join(', ')}.`
+      })
+    }
+    return kind
+  })
+}
+
+function proxySetting(effective: OptionValues): ProxySetting {
+  if (!effective.enabled('proxy')) return { kind: 'none' }
+  const url = effective.text('proxy')
+  return url === undefined ? { kind: 'environment' } : { kind: 'url', url }
+}
+
+function selectors(effective: OptionValues, name: string): TrafficSelector[] {
+  return effective.list(name).map((text) => {
+    const selector = parseTrafficSelector(text)
+    if (selector === undefined) {
+      throw new UsageError('bad-traffic-selector', `--${name} ${text} is not a network.`, {
+        hint: 'Examples: 10.0.0.0/8, 2001:db8::/32, 10.0.0.1/32[tcp/443].'
+      })
+    }
+    return selector
+  })
+}
