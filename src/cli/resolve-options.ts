@@ -3,16 +3,15 @@
  * are read, names parsed, defaults filled in.
  * @module
  */
-import { type ConnectOptions, DEFAULT_SESSION_TIMINGS, type ProxySetting } from '../client/options.ts'
+import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../client/options.ts'
 import { DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, parseProposals } from '../crypto/proposal.ts'
-import { ConfigurationError, UsageError } from '../errors.ts'
+import { UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { TransportKind } from '../wire/endpoint.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { parseTrafficSelector } from '../wire/traffic-selectors.ts'
 import { loadCredentials } from './credentials.ts'
-import { readInput } from './files.ts'
 import type { OptionValues } from './option-values.ts'
+import { transportSettings } from './transport-settings.ts'
 
 /** Options that are no part of a profile, and that a session has to know. */
 export interface ConnectFlags {
@@ -46,19 +45,7 @@ export async function resolveOptions(
     ...credentials,
     ikeProposals: proposals(effective, 'ike'),
     espProposals: proposals(effective, 'esp'),
-    order: ladderOrder(effective),
-    ports: {
-      ike: effective.number('udp-port') ?? 500,
-      natT: effective.number('nat-t-port') ?? 4500,
-      tcp: effective.number('tcp-port') ?? 4500,
-      tls: effective.number('tls-port') ?? 443
-    },
-    tls: {
-      name: effective.text('tls-name'),
-      verify: effective.flag('tls-verify'),
-      ca: effective.list('tls-cafile').map((path) => readInput(path, 'The TLS CA file').toString())
-    },
-    proxy: proxySetting(effective),
+    ...transportSettings(effective),
     localTs: selectors(effective, 'local-ts'),
     remoteTs: selectors(effective, 'remote-ts'),
     interfaceName: effective.text('interface'),
@@ -95,35 +82,10 @@ function sessionName(text: string): string {
   return text.replace(/[^A-Za-z0-9_.@+=-]/g, '-').slice(0, 64)
 }
 
-function proposals(effective: OptionValues, kind: 'ike' | 'esp'): ConnectOptions['ikeProposals'] {
+export function proposals(effective: OptionValues, kind: 'ike' | 'esp'): ConnectOptions['ikeProposals'] {
   const texts = effective.list(`${kind}-proposal`)
   if (texts.length > 0) return parseProposals(texts, kind)
   return kind === 'ike' ? DEFAULT_IKE_PROPOSALS : DEFAULT_ESP_PROPOSALS
-}
-
-const TRANSPORTS: readonly TransportKind[] = ['udp', 'tcp', 'tls']
-
-function ladderOrder(effective: OptionValues): readonly TransportKind[] {
-  const transport = effective.text('transport') ?? 'auto'
-  const forced = TRANSPORTS.find((kind) => kind === transport)
-  if (forced !== undefined) return [forced]
-  const wanted = effective.list('order')
-  if (wanted.length === 0) return TRANSPORTS
-  return [...new Set(wanted)].map((name) => {
-    const kind = TRANSPORTS.find((candidate) => candidate === name)
-    if (kind === undefined) {
-      throw new ConfigurationError('bad-order', `transport.order names ${name}, which is no transport.`, {
-        hint: `Known: ${TRANSPORTS.join(', ')}.`
-      })
-    }
-    return kind
-  })
-}
-
-function proxySetting(effective: OptionValues): ProxySetting {
-  if (!effective.enabled('proxy')) return { kind: 'none' }
-  const url = effective.text('proxy')
-  return url === undefined ? { kind: 'environment' } : { kind: 'url', url }
 }
 
 function selectors(effective: OptionValues, name: string): TrafficSelector[] {

@@ -10,14 +10,14 @@ import type { Transport } from '../transport/types.ts'
 import { openUdp } from '../transport/udp.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Candidate, Opened } from './openings.ts'
-import type { ConnectOptions } from './options.ts'
+import type { TransportOptions } from './options.ts'
 
 export class TransportOpener {
-  readonly #options: ConnectOptions
+  readonly #options: TransportOptions
   readonly #sessions: TlsSessionCache
 
   /** @param sessions outer TLS sessions to resume: reconnecting then costs one round trip less */
-  constructor(options: ConnectOptions, sessions: TlsSessionCache) {
+  constructor(options: TransportOptions, sessions: TlsSessionCache) {
     this.#options = options
     this.#sessions = sessions
   }

@@ -28,9 +28,18 @@ export type ProxySetting =
   | { readonly kind: 'none' }
   | { readonly kind: 'url'; readonly url: string }
 
-export interface ConnectOptions {
+/** The way to the gateway: all that is needed to open a transport. */
+export interface TransportOptions {
   /** As the user typed it: a name or an address. */
   readonly server: string
+  /** Rungs of the ladder, best first. */
+  readonly order: readonly TransportKind[]
+  readonly ports: TransportPorts
+  readonly tls: OuterTlsOptions
+  readonly proxy: ProxySetting
+}
+
+export interface ConnectOptions extends TransportOptions {
   /** Names the session's state and control files. */
   readonly sessionName: string
   readonly localIdentity: Identity
@@ -39,11 +48,6 @@ export interface ConnectOptions {
   readonly remoteAuth: RemoteAuth
   readonly ikeProposals: readonly Proposal[]
   readonly espProposals: readonly Proposal[]
-  /** Rungs of the ladder, best first. */
-  readonly order: readonly TransportKind[]
-  readonly ports: TransportPorts
-  readonly tls: OuterTlsOptions
-  readonly proxy: ProxySetting
   /** Empty: the virtual addresses. */
   readonly localTs: readonly TrafficSelector[]
   readonly remoteTs: readonly TrafficSelector[]
