@@ -3,14 +3,12 @@
  * option, environment (`IKESTREAM_...`), profile, default.
  * @module
  */
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
+import { numberParser } from './number-bounds.ts'
 import {
-  boundsText,
   environmentName,
   isFlag,
-  isWithin,
   keyOf,
-  type NumberBounds,
   type OptionGroup,
   type OptionSpec,
   SPECS,
@@ -51,19 +49,6 @@ function buildOption(spec: OptionSpec): Option {
   }
   if (spec.default !== undefined) option.default(spec.default)
   return option
-}
-
-function numberParser(bounds: NumberBounds): (text: string) => number {
-  return (text) => {
-    const value = text.trim() === '' ? Number.NaN : Number(text)
-    if (!isWithin(bounds, value))
-      throw new InvalidArgumentError(`${capitalised(boundsText(bounds))} is needed.`)
-    return value
-  }
-}
-
-function capitalised(text: string): string {
-  return text.slice(0, 1).toUpperCase() + text.slice(1)
 }
 
 /** The effective values of all shared options, each with its source. */

@@ -21,6 +21,7 @@ import { IdType } from '../wire/ike-constants.ts'
 import { loadCertificateAndKey } from './credentials.ts'
 import { readInput } from './files.ts'
 import type { GatewayFlags } from './gateway-settings.ts'
+import { socketSettings } from './socket-options.ts'
 
 /**
  * Reads the files and makes the development certificate if there is no other.
@@ -60,6 +61,7 @@ export async function resolveGatewayOptions(
     },
     cookies: flags.cookies,
     maxHalfOpen: flags.maxHalfOpen,
+    sockets: socketSettings(flags, log),
     limits: {}
   }
 }

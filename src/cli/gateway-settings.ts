@@ -8,6 +8,7 @@ import { parse, TomlError } from 'smol-toml'
 import { ConfigurationError, DataError } from '../errors.ts'
 import { DEFAULT_GATEWAY_PORTS, DEFAULT_MAX_HALF_OPEN, DEFAULT_POOLS } from '../gateway/options.ts'
 import { nearest } from './nearest.ts'
+import { SOCKET_OPTIONS, type SocketFlags } from './socket-options.ts'
 
 interface Setting {
   readonly flags: string
@@ -83,6 +84,7 @@ const SETTINGS: readonly Setting[] = [
     choices: ['auto', 'always', 'never'],
     default: 'auto'
   },
+  ...SOCKET_OPTIONS,
   { flags: '--ike-proposal <p>', description: "IKE suite in strongSwan's keywords", repeatable: true },
   { flags: '--esp-proposal <p>', description: "ESP suite in strongSwan's keywords", repeatable: true },
   { flags: '--ike-lifetime <s>', description: 'rekey the IKE SA within this time', number: SECONDS },
@@ -90,7 +92,7 @@ const SETTINGS: readonly Setting[] = [
 ]
 
 /** The options as commander leaves them, completed from the configuration file. */
-export interface GatewayFlags {
+export interface GatewayFlags extends SocketFlags {
   readonly listen?: readonly string[]
   readonly identity?: string
   readonly certificate?: string

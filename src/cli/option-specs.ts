@@ -3,14 +3,10 @@
  * @module
  */
 
-export type OptionGroup = 'auth' | 'transport' | 'tunnel' | 'session'
+import type { NumberBounds } from './number-bounds.ts'
+import { SOCKET_OPTIONS } from './socket-options.ts'
 
-export interface NumberBounds {
-  readonly min: number
-  readonly max: number
-  /** No fractions. */
-  readonly whole?: boolean
-}
+export type OptionGroup = 'auth' | 'transport' | 'tunnel' | 'session'
 
 export interface OptionSpec {
   readonly flags: string
@@ -122,6 +118,7 @@ export const SPECS: readonly OptionSpec[] = [
     description: 'http://, https:// or socks5:// proxy for TCP and TLS (default: the environment)'
   },
   { group: 'transport', flags: '--no-proxy', description: 'use no proxy' },
+  ...SOCKET_OPTIONS.map((option) => ({ group: 'transport', ...option }) as const),
   { group: 'tunnel', flags: '--local-ts <cidr>', description: 'own traffic selector', repeatable: true },
   {
     group: 'tunnel',
@@ -246,15 +243,6 @@ function specOf(key: string): OptionSpec | undefined {
 /** Bounds of numeric options, for checking profiles against the same limits. */
 export function numberBounds(name: string): NumberBounds | undefined {
   return specOf(name)?.number
-}
-
-export function isWithin({ min, max, whole }: NumberBounds, value: unknown): boolean {
-  if (typeof value !== 'number' || !Number.isFinite(value)) return false
-  return value >= min && value <= max && (whole !== true || Number.isInteger(value))
-}
-
-export function boundsText({ min, max, whole }: NumberBounds): string {
-  return `a ${whole === true ? 'whole ' : ''}number from ${min} to ${max}`
 }
 
 /** What may be chosen from, for options that leave a choice. */

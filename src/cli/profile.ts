@@ -8,15 +8,8 @@ import { dirname, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { ConfigurationError, DataError, InputError } from '../errors.ts'
 import { nearest } from './nearest.ts'
-import {
-  boundsText,
-  choicesOf,
-  isFlag,
-  isRepeatable,
-  isWithin,
-  numberBounds,
-  profileKeys
-} from './option-specs.ts'
+import { boundsText, isWithin } from './number-bounds.ts'
+import { choicesOf, isFlag, isRepeatable, numberBounds, profileKeys } from './option-specs.ts'
 import type { Profile } from './profile-type.ts'
 
 const MAX_PROFILE_BYTES = 1 << 20

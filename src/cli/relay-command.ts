@@ -6,7 +6,7 @@
  * @module
  */
 import { readFile } from 'node:fs/promises'
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { ExitCode, InputError, UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import {
@@ -20,8 +20,10 @@ import {
   type RelayTls
 } from '../relay/options.ts'
 import { type Relay, startRelay } from '../relay/relay.ts'
+import { numberParser } from './number-bounds.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
+import { SOCKET_OPTIONS, type SocketFlags, socketSettings } from './socket-options.ts'
 
 interface ListenFlag {
   readonly at: string
@@ -29,7 +31,7 @@ interface ListenFlag {
 }
 
 /** The options as commander leaves them. */
-export interface RelayFlags {
+export interface RelayFlags extends SocketFlags {
   readonly listen?: readonly ListenFlag[]
   readonly certificate?: string
   readonly sslkey?: string
@@ -72,6 +74,11 @@ export function addRelayOptions(command: Command): Command {
       DEFAULT_RELAY_LIMITS.idleTimeoutMs / 1000
     )
     .option('--no-spread-sources', 'all clients come from one address, also towards a target on 127.0.0.1')
+  for (const socketOption of SOCKET_OPTIONS) {
+    const option = new Option(socketOption.flags, socketOption.description)
+    if ('number' in socketOption) option.argParser(numberParser(socketOption.number))
+    command.addOption(option)
+  }
   command.on('option:tls', () => {
     const listen = command.getOptionValue('listen') as readonly ListenFlag[] | undefined
     const last = listen?.at(-1)
@@ -109,6 +116,7 @@ export async function relayOptions(flags: RelayFlags, log: Logger): Promise<Rela
       idleTimeoutMs: (flags.idleTimeout ?? DEFAULT_RELAY_LIMITS.idleTimeoutMs / 1000) * 1000
     },
     spreadSources: flags.spreadSources,
+    sockets: socketSettings(flags, log),
     log
   }
 }

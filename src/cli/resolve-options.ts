@@ -45,7 +45,7 @@ export async function resolveOptions(
     ...credentials,
     ikeProposals: proposals(effective, 'ike'),
     espProposals: proposals(effective, 'esp'),
-    ...transportSettings(effective),
+    ...transportSettings(effective, log),
     localTs: selectors(effective, 'local-ts'),
     remoteTs: selectors(effective, 'remote-ts'),
     interfaceName: effective.text('interface'),

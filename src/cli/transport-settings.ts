@@ -4,12 +4,14 @@
  */
 import type { ProxySetting, TransportOptions } from '../client/options.ts'
 import { ConfigurationError } from '../errors.ts'
+import type { Logger } from '../log.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import { readInput } from './files.ts'
 import type { OptionValues } from './option-values.ts'
+import { socketSettings } from './socket-options.ts'
 
 /** @throws ConfigurationError, InputError */
-export function transportSettings(effective: OptionValues): Omit<TransportOptions, 'server'> {
+export function transportSettings(effective: OptionValues, log: Logger): Omit<TransportOptions, 'server'> {
   return {
     order: ladderOrder(effective),
     ports: {
@@ -23,7 +25,15 @@ export function transportSettings(effective: OptionValues): Omit<TransportOption
       verify: effective.flag('tls-verify'),
       ca: effective.list('tls-cafile').map((path) => readInput(path, 'The TLS CA file').toString())
     },
-    proxy: proxySetting(effective)
+    proxy: proxySetting(effective),
+    sockets: socketSettings(
+      {
+        socketBuffer: effective.number('socket-buffer'),
+        notsentLowat: effective.number('notsent-lowat'),
+        congestionControl: effective.text('congestion-control')
+      },
+      log
+    )
   }
 }
 

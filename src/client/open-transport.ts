@@ -39,18 +39,19 @@ export class TransportOpener {
   }
 
   #open({ kind, address }: Candidate, signal: AbortSignal, timeoutMs: number): Promise<Transport> {
-    const { ports, tls, server } = this.#options
+    const { ports, tls, server, sockets } = this.#options
     if (kind === 'udp') {
-      return openUdp({ remoteAddress: address, ikePort: ports.ike, natTPort: ports.natT, signal })
+      return openUdp({ remoteAddress: address, ikePort: ports.ike, natTPort: ports.natT, signal, sockets })
     }
     const proxy = this.proxyFor(kind)
-    if (kind === 'tcp') return openTcp({ host: address, port: ports.tcp, proxy, signal, timeoutMs })
+    if (kind === 'tcp') return openTcp({ host: address, port: ports.tcp, proxy, signal, timeoutMs, sockets })
     return openTls({
       host: address,
       port: ports.tls,
       proxy,
       signal,
       timeoutMs,
+      sockets,
       serverName: tls.name ?? server,
       verify: tls.verify,
       ca: tls.ca.length === 0 ? undefined : tls.ca,

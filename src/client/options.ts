@@ -5,6 +5,7 @@
 import type { LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
 import type { Identity, IkeTimers } from '../ike/types.ts'
 import type { LadderTimings } from '../transport/ladder-types.ts'
+import type { SocketSettings } from '../transport/socket-settings.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Proposal, TrafficSelector } from '../wire/ike-message.ts'
 
@@ -37,6 +38,7 @@ export interface TransportOptions {
   readonly ports: TransportPorts
   readonly tls: OuterTlsOptions
   readonly proxy: ProxySetting
+  readonly sockets?: SocketSettings | undefined
 }
 
 export interface ConnectOptions extends TransportOptions {

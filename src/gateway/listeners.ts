@@ -30,9 +30,9 @@ export class Listeners {
 
   /** Opens all, or none. @throws SystemError `listen-failed`, DataError `bad-tls-credentials` */
   static async open(options: GatewayOptions, around: ListenersSurroundings): Promise<Listeners> {
-    const { listen, ports, certificate } = options
+    const { listen, ports, certificate, sockets } = options
     const udp = options.udp
-      ? new UdpServer({ addresses: listen, ikePort: ports.ike, natTPort: ports.natT })
+      ? new UdpServer({ addresses: listen, ikePort: ports.ike, natTPort: ports.natT, sockets })
       : undefined
     const { maxConnections, maxConnectionsPerAddress, prefixTimeoutMs } = around.limits
     try {
@@ -44,6 +44,7 @@ export class Listeners {
         },
         limits: new ConnectionLimits(maxConnections, maxConnectionsPerAddress),
         prefixTimeoutMs,
+        sockets,
         log: around.log,
         onStream: around.onStream
       })

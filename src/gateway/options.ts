@@ -6,6 +6,7 @@ import type { KeyObject } from 'node:crypto'
 import type { TrustStore } from '../crypto/certificate.ts'
 import type { Identity, IkeTimers } from '../ike/types.ts'
 import type { Secret } from '../secret.ts'
+import type { SocketSettings } from '../transport/socket-settings.ts'
 import type { Cidr } from '../wire/cidr.ts'
 import type { Proposal } from '../wire/ike-message.ts'
 
@@ -83,5 +84,6 @@ export interface GatewayOptions {
   readonly timers: Partial<IkeTimers>
   readonly cookies: 'auto' | 'always' | 'never'
   readonly maxHalfOpen: number
+  readonly sockets?: SocketSettings | undefined
   readonly limits: Partial<GatewayLimits>
 }

@@ -10,6 +10,7 @@ import { DataError, SystemError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { formatEndpoint } from '../transport/failure.ts'
 import { plainAddress } from '../transport/plain-address.ts'
+import type { SocketSettings } from '../transport/socket-settings.ts'
 import { tuneStream } from '../transport/socket-tuning.ts'
 import type { StreamTransport } from '../transport/stream.ts'
 import { acceptStream } from '../transport/stream-accept.ts'
@@ -29,6 +30,7 @@ export interface StreamServerOptions {
   readonly tls: { readonly cert: string; readonly key: string }
   readonly limits: ConnectionLimits
   readonly prefixTimeoutMs: number
+  readonly sockets?: SocketSettings | undefined
   readonly log: Logger
   onStream(transport: StreamTransport): void
 }
@@ -117,7 +119,7 @@ export class StreamServer {
       return false
     }
     this.#sockets.add(socket)
-    tuneStream(socket)
+    tuneStream(socket, this.#options.sockets)
     // Whoever reads from it is told by its own listener.
     socket.on('error', () => undefined)
     socket.once('close', () => {

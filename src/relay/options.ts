@@ -6,6 +6,7 @@ import type { SecureContextOptions } from 'node:tls'
 import { UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { formatEndpoint as formatAddressAndPort } from '../transport/failure.ts'
+import type { SocketSettings } from '../transport/socket-settings.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 
 /** A place to listen on. Port 0: any free one. */
@@ -41,6 +42,8 @@ export interface RelayOptions {
   readonly spreadSources?: boolean | undefined
   /** False: Node's own datagrams even where the C library can be called. Default true. */
   readonly nativeSockets?: boolean | undefined
+  /** Of the streams, and of the UDP sockets behind them. */
+  readonly sockets?: SocketSettings | undefined
   readonly log: Logger
 }
 

@@ -151,7 +151,7 @@ class RelayServer implements Relay {
     }
     this.metrics.connected(kind)
     this.metrics.connectionsOpen.value = this.#admission.openConnections
-    tuneStream(socket)
+    tuneStream(socket, this.#options.sockets)
     this.#sockets.add(socket)
     socket.on('error', () => {}) // whoever reads from it is told by its own listener
     socket.once('close', () => {
@@ -190,7 +190,8 @@ class RelayServer implements Relay {
   #openLeg(client: Endpoint, handlers: UdpLegHandlers): UdpLeg | Promise<UdpLeg> {
     const spread = this.#options.spreadSources ?? true
     const localAddress = spread ? loopbackSource(client.address, this.target.address) : undefined
-    const leg = { remote: this.target, localAddress }
+    const bufferBytes = this.#options.sockets?.bufferBytes
+    const leg = { remote: this.target, localAddress, bufferBytes }
     if (this.#native) {
       try {
         return new NativeUdpLeg(leg, handlers)

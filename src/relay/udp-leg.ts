@@ -17,6 +17,8 @@ import type { Endpoint } from '../wire/endpoint.ts'
 export interface UdpLegOptions {
   readonly remote: Endpoint
   readonly localAddress: string | undefined
+  /** Wanted each way; `SOCKET_BUFFER_BYTES` by default. */
+  readonly bufferBytes?: number | undefined
 }
 
 export interface UdpLegHandlers {
@@ -82,7 +84,8 @@ export class NativeUdpLeg implements UdpLeg {
   /** @throws NativeUnavailableError, SystemCallError, TransportError */
   constructor(options: UdpLegOptions, handlers: UdpLegHandlers) {
     const local = options.localAddress === undefined ? undefined : { address: options.localAddress, port: 0 }
-    this.#socket = UdpSocket.open({ remote: options.remote, local, bufferBytes: SOCKET_BUFFER_BYTES })
+    const { remote, bufferBytes = SOCKET_BUFFER_BYTES } = options
+    this.#socket = UdpSocket.open({ remote, local, bufferBytes })
     this.#handlers = handlers
     this.#socket.enableCoalescing()
     this.#socket.allowFragmentation(true)

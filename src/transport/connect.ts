@@ -8,7 +8,8 @@ import type { Endpoint } from '../wire/endpoint.ts'
 import { formatEndpoint } from './failure.ts'
 import { plainAddress } from './plain-address.ts'
 import { connectThroughProxy } from './proxy.ts'
-import { type StreamTuning, tuneStream } from './socket-tuning.ts'
+import type { SocketSettings } from './socket-settings.ts'
+import { type AppliedTuning, tuneStream } from './socket-tuning.ts'
 import { connectSocket } from './tcp-socket.ts'
 
 /** What TCP and TLS transports have in common. */
@@ -22,7 +23,7 @@ export interface ConnectStreamOptions {
   readonly signal?: AbortSignal | undefined
   /** For everything until the stream is usable; default 10 s. */
   readonly timeoutMs?: number | undefined
-  readonly tuning?: StreamTuning | undefined
+  readonly sockets?: SocketSettings | undefined
 }
 
 export interface ConnectedStream {
@@ -35,6 +36,7 @@ export interface ConnectedStream {
   readonly outerRemote: Endpoint
   /** The proxy's URL without credentials. */
   readonly via: string | null
+  readonly tuning: AppliedTuning
 }
 
 export const DEFAULT_OPEN_TIMEOUT_MS = 10_000
@@ -50,13 +52,13 @@ export async function connectStream(options: ConnectStreamOptions): Promise<Conn
     const what = `${formatEndpoint(host, port)} over TCP`
     const { localAddress, signal } = options
     const socket = await connectSocket({ host, port, localAddress, signal, timeoutMs, what })
-    tuneStream(socket, options.tuning)
+    const tuning = tuneStream(socket, options.sockets)
     const local = localEndpoint(socket)
-    return { stream: socket, head: new Uint8Array(0), local, remote, outerRemote: remote, via: null }
+    return { stream: socket, head: new Uint8Array(0), local, remote, outerRemote: remote, via: null, tuning }
   }
   const { signal, localAddress } = options
   const tunnel = await connectThroughProxy(proxy, { host, port }, { signal, timeoutMs, localAddress })
-  tuneStream(tunnel.tcp, options.tuning)
+  const tuning = tuneStream(tunnel.tcp, options.sockets)
   return {
     stream: tunnel.stream,
     head: tunnel.head,
@@ -66,7 +68,8 @@ export async function connectStream(options: ConnectStreamOptions): Promise<Conn
       address: plainAddress(tunnel.tcp.remoteAddress ?? UNKNOWN_ADDRESS),
       port: tunnel.tcp.remotePort ?? 0
     },
-    via: tunnel.via
+    via: tunnel.via,
+    tuning
   }
 }
 

@@ -2,6 +2,8 @@
  * How a UDP transport is opened.
  * @module
  */
+import type { SocketSettings } from './socket-settings.ts'
+
 export interface UdpOptions {
   /** IPv4 or IPv6 in text form. */
   readonly remoteAddress: string
@@ -15,10 +17,8 @@ export interface UdpOptions {
   readonly signal?: AbortSignal | undefined
   /** False: never UDP_SEGMENT nor UDP_GRO. */
   readonly offload?: boolean | undefined
-  /** Wanted for each direction of the NAT-T socket; default 4 MiB, about 10 ms at 3 Gbit/s. */
-  readonly socketBufferBytes?: number | undefined
+  readonly sockets?: SocketSettings | undefined
 }
 
 export const DEFAULT_IKE_PORT = 500
 export const DEFAULT_NAT_T_PORT = 4500
-export const DEFAULT_SOCKET_BUFFER_BYTES = 4 * 1024 * 1024

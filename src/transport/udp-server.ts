@@ -16,8 +16,8 @@ import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { formatEndpoint } from './failure.ts'
+import { DEFAULT_UDP_BUFFER_BYTES, type SocketSettings } from './socket-settings.ts'
 import type { Transport } from './types.ts'
-import { DEFAULT_SOCKET_BUFFER_BYTES } from './udp-options.ts'
 import { UdpPathTable, UdpServerPath } from './udp-server-path.ts'
 import { UdpPeer } from './udp-server-peer.ts'
 import { UdpServerSocket } from './udp-server-socket.ts'
@@ -29,7 +29,7 @@ export interface UdpServerOptions {
   readonly ikePort: number
   /** The same as `ikePort` (other than 0): everything on one socket, with the marker from the start. */
   readonly natTPort: number
-  readonly socketBufferBytes?: number | undefined
+  readonly sockets?: SocketSettings | undefined
   /** False: never UDP_SEGMENT nor UDP_GRO. */
   readonly offload?: boolean | undefined
   /** Paths of strangers that are remembered. */
@@ -90,7 +90,7 @@ export class UdpServer {
   /** Binds all sockets, or none. @throws SystemError `listen-failed`, NativeUnavailableError */
   constructor(options: UdpServerOptions) {
     this.#offload = options.offload ?? true
-    this.#socketBufferBytes = options.socketBufferBytes ?? DEFAULT_SOCKET_BUFFER_BYTES
+    this.#socketBufferBytes = options.sockets?.bufferBytes ?? DEFAULT_UDP_BUFFER_BYTES
     this.#paths = new UdpPathTable(options.maxPaths ?? DEFAULT_MAX_PATHS)
     const { ikePort, natTPort } = options
     try {

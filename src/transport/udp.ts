@@ -16,14 +16,10 @@ import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { abortedError, failureOf, formatEndpoint, wrapSystemError } from './failure.ts'
 import { nextPathId } from './path-id.ts'
+import { DEFAULT_UDP_BUFFER_BYTES } from './socket-settings.ts'
 import type { EspTransmit, Transport, TransportFailure, TransportHandlers } from './types.ts'
 import { openUdpDatagram } from './udp-dgram.ts'
-import {
-  DEFAULT_IKE_PORT,
-  DEFAULT_NAT_T_PORT,
-  DEFAULT_SOCKET_BUFFER_BYTES,
-  type UdpOptions
-} from './udp-options.ts'
+import { DEFAULT_IKE_PORT, DEFAULT_NAT_T_PORT, type UdpOptions } from './udp-options.ts'
 import { isTransient, UdpSocket } from './udp-socket.ts'
 import { UdpTransmit } from './udp-transmit.ts'
 
@@ -86,7 +82,7 @@ class UdpTransport implements Transport {
   constructor(options: UdpOptions) {
     const natTPort = options.natTPort ?? DEFAULT_NAT_T_PORT
     const ikePort = options.ikePort ?? DEFAULT_IKE_PORT
-    const bufferBytes = options.socketBufferBytes ?? DEFAULT_SOCKET_BUFFER_BYTES
+    const bufferBytes = options.sockets?.bufferBytes ?? DEFAULT_UDP_BUFFER_BYTES
     const natT = openPort(options, natTPort, true, bufferBytes, undefined)
     this.#natT = natT
     try {

@@ -84,6 +84,8 @@ describe('usage errors', () => {
     ['relay --listen 99999 --target x', /port/],
     ['relay --listen 443 --tls --target x', /--tls needs --certificate and --sslkey/],
     ['relay --listen 4500 --target x --max-connections many', /whole number/],
+    ['relay --listen 4500 --target x --congestion-control a/b', /is not the name of an algorithm/],
+    ['connect x --socket-buffer 1', /number from 16384/],
     ['relay extra', /too many arguments/],
     ['gateway --listen nowhere', /is not an IP address/],
     ['gateway --pool nowhere', /is not a network/],
