@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { RandomSource } from '../crypto/types.ts'
+import type { DataPathFacts } from '../dataplane/facts.ts'
 import { SystemError } from '../errors.ts'
 import { SystemCommandRunner } from '../host/commands.ts'
 import { watchNetwork } from '../host/network-watch.ts'
@@ -40,6 +41,8 @@ export interface RunningSession {
   reconnect(): void
   readonly connected: boolean
   statistics(): Tunnel['stats']
+  /** What the data path is made of now, and what is off and why. */
+  dataPathFacts(): DataPathFacts
   /** Resolves at the end, when everything has been taken back; rejects with why it ended otherwise. */
   readonly ended: Promise<void>
 }
@@ -117,7 +120,8 @@ function start(session: VpnSession, tunnel: Tunnel, ended: Promise<void>): Runni
     get connected() {
       return session.connected
     },
-    statistics: () => tunnel.stats
+    statistics: () => tunnel.stats,
+    dataPathFacts: () => tunnel.dataPathFacts
   }
 }
 

@@ -7,7 +7,9 @@
  * @module
  */
 import { cipherSuite } from '../crypto/cipher-suite.ts'
+import { libcryptoFacility } from '../crypto/packet-cipher.ts'
 import type { RandomSource } from '../crypto/types.ts'
+import type { DataPathFacts } from '../dataplane/facts.ts'
 import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import { Pump } from '../dataplane/pump.ts'
 import { InternalError } from '../errors.ts'
@@ -107,6 +109,16 @@ export class Tunnel {
   get remoteTs(): readonly string[] {
     const [child] = this.#sad.sending
     return child?.parameters.remoteTs.map(formatTrafficSelector) ?? []
+  }
+
+  /** What the data path is made of now, and what is off and why. */
+  get dataPathFacts(): DataPathFacts {
+    const [child] = this.#sad.sending
+    return {
+      cipher: { backend: child?.outbound.backend ?? null, libcrypto: libcryptoFacility() },
+      tun: this.#tun.offloads,
+      transport: this.#transport?.facts ?? null
+    }
   }
 
   get stats(): Pump['stats'] {

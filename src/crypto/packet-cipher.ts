@@ -5,6 +5,7 @@
  */
 import { InternalError } from '../errors.ts'
 import { evp } from '../native/libcrypto-evp.ts'
+import { type Facility, IN_USE, notInUse, switchedOff } from '../native/speedups.ts'
 import { cipherSuite } from './cipher-suite.ts'
 import { createLibcryptoPacketCipher } from './packet-cipher-libcrypto.ts'
 import { createNobleCipher } from './packet-cipher-noble.ts'
@@ -20,14 +21,28 @@ export interface PacketCipherParameters extends PacketCipherKeys {
   readonly esn: boolean
 }
 
-/** Back ends that work here, the fastest first. */
-export function availableBackends(): readonly PacketCipherBackend[] {
+let libcrypto: Facility | undefined
+
+/** Whether the fastest back end is in use. */
+export function libcryptoFacility(): Facility {
+  libcrypto ??= findLibcrypto()
+  return libcrypto
+}
+
+function findLibcrypto(): Facility {
+  const off = switchedOff('libcrypto')
+  if (off !== undefined) return notInUse(off)
   try {
     evp()
-    return ['libcrypto', 'node', 'noble']
-  } catch {
-    return ['node', 'noble']
+    return IN_USE
+  } catch (error) {
+    return notInUse(error instanceof Error ? error.message : String(error))
   }
+}
+
+/** Back ends that work here, the fastest first. */
+export function availableBackends(): readonly PacketCipherBackend[] {
+  return libcryptoFacility().inUse ? ['libcrypto', 'node', 'noble'] : ['node', 'noble']
 }
 
 /**

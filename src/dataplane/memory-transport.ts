@@ -2,12 +2,13 @@
  * Two transports that are each other's far end, without a network: for tests, and for running both ends of a tunnel in one process.
  * @module
  */
-import type {
-  EspTransmit,
-  Transport,
-  TransportFailure,
-  TransportHandlers,
-  TransportStats
+import {
+  type EspTransmit,
+  NO_FACTS,
+  type Transport,
+  type TransportFailure,
+  type TransportHandlers,
+  type TransportStats
 } from '../transport/types.ts'
 import type { Endpoint, Path, TransportKind } from '../wire/endpoint.ts'
 
@@ -44,6 +45,7 @@ export class MemoryTransport implements Transport, EspTransmit {
   readonly path: Path
   readonly outerRemote: Endpoint
   readonly maxEspLength = MAX_ESP_LENGTH
+  readonly facts = NO_FACTS
   readonly buffer = new Uint8Array(new ArrayBuffer(BUFFER_LENGTH))
   /** Bytes that left and have not arrived. */
   inFlight = 0

@@ -90,7 +90,7 @@ export class TunSide implements PeerSurroundings {
     this.#coalescer = new Coalescer(
       (buffer, offset, length) => this.#write(buffer, offset, length),
       copyBytes,
-      options.tun.offload
+      options.tun.offloads.tcp.inUse
     )
     this.#tun.setHandlers({
       onReadable: () => this.#turn(),

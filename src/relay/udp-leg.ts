@@ -11,6 +11,7 @@
 import { Errno, errnoName } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
+import { enableCoalescing, segmentationWanted } from '../transport/udp-offload.ts'
 import { isTransient, UdpSocket } from '../transport/udp-socket.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 
@@ -76,7 +77,7 @@ export class NativeUdpLeg implements UdpLeg {
   #runEnd = 0
   #runSegment = 0
   #runCount = 0
-  #segmentation = true
+  #segmentation = segmentationWanted(true).inUse
   /** Datagrams that the socket had no room for. */
   #waiting: Buffer[] = []
   #closed = false
@@ -87,7 +88,7 @@ export class NativeUdpLeg implements UdpLeg {
     const { remote, bufferBytes = SOCKET_BUFFER_BYTES } = options
     this.#socket = UdpSocket.open({ remote, local, bufferBytes })
     this.#handlers = handlers
-    this.#socket.enableCoalescing()
+    enableCoalescing(this.#socket, true)
     this.#socket.allowFragmentation(true)
     this.#watch = watch(this.#socket.fd, { readable: true }, (readable, writable) => {
       if (readable) this.#receive()

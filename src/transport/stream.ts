@@ -12,8 +12,16 @@ import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { DeframeStatus, frameIke, StreamDeframer } from '../wire/stream-framing.ts'
 import { failureOf, formatEndpoint, systemCode } from './failure.ts'
 import { nextPathId } from './path-id.ts'
+import type { AppliedTuning } from './socket-tuning.ts'
 import { StreamTransmit } from './stream-transmit.ts'
-import type { EspTransmit, Transport, TransportFailure, TransportHandlers } from './types.ts'
+import {
+  type EspTransmit,
+  NO_FACTS,
+  type Transport,
+  type TransportFacts,
+  type TransportFailure,
+  type TransportHandlers
+} from './types.ts'
 
 export interface StreamTransportOptions {
   /** Connected, not yet read from; owned by the transport from here on. */
@@ -27,6 +35,7 @@ export interface StreamTransportOptions {
   readonly via?: string | null | undefined
   /** Bytes of the stream that were read before, behind the prefix. */
   readonly head?: Uint8Array | undefined
+  readonly tuning?: AppliedTuning | undefined
 }
 
 const DEFAULT_CLOSE_GRACE_MS = 1000
@@ -48,6 +57,7 @@ export class StreamTransport implements Transport {
   readonly outerRemote: Endpoint
   readonly esp: EspTransmit
   readonly maxEspLength: number
+  readonly facts: TransportFacts
   readonly #stream: Duplex
   readonly #transmit: StreamTransmit
   readonly #deframer = new StreamDeframer()
@@ -73,6 +83,7 @@ export class StreamTransport implements Transport {
       remote: options.remote
     }
     this.maxEspLength = isIPv6(options.local.address) ? ESP_LENGTH.ipv6 : ESP_LENGTH.ipv4
+    this.facts = streamFacts(options.tuning)
     this.#stream = stream
     this.#head = options.head
     this.#transmit = this.esp = new StreamTransmit(
@@ -197,6 +208,14 @@ export class StreamTransport implements Transport {
 }
 
 const CLOSED_BY_PEER: TransportFailure = { code: 'closed-by-peer', message: 'The peer closed the connection' }
+
+function streamFacts(tuning: AppliedTuning | undefined): TransportFacts {
+  return {
+    ...NO_FACTS,
+    congestionControl: tuning?.congestionControl ?? null,
+    unsentBytes: tuning?.unsentBytes ?? null
+  }
+}
 
 /** Ends a stream: what was written, TLS close_notify, FIN; destroyed when the peer has not done so in `graceMs`. */
 function closeStream(stream: Duplex, graceMs: number): Promise<void> {

@@ -5,6 +5,7 @@
  * once, through `onClose`.
  * @module
  */
+import type { Facility } from '../native/speedups.ts'
 import type { Endpoint, Path, TransportKind } from '../wire/endpoint.ts'
 
 /** Why a transport could not be opened or came to its end. Stable codes: they stand in the JSON output. */
@@ -76,6 +77,29 @@ export interface TransportHandlers {
   onMaxEspLength?(maxEspLength: number): void
 }
 
+/** What the kernel does for a transport; null: means nothing for this kind of transport, or is not known. */
+export interface TransportFacts {
+  /** Many datagrams in one system call, out (UDP_SEGMENT) and in (UDP_GRO). */
+  readonly udpSegmentation: Facility | null
+  readonly udpCoalescing: Facility | null
+  /** Of a UDP socket, as the kernel granted them. */
+  readonly sendBufferBytes: number | null
+  readonly receiveBufferBytes: number | null
+  /** Of a TCP stream. */
+  readonly congestionControl: string | null
+  readonly unsentBytes: number | null
+}
+
+/** Nothing is known. */
+export const NO_FACTS: TransportFacts = {
+  udpSegmentation: null,
+  udpCoalescing: null,
+  sendBufferBytes: null,
+  receiveBufferBytes: null,
+  congestionControl: null,
+  unsentBytes: null
+}
+
 export interface TransportStats {
   readonly bytesIn: number
   readonly bytesOut: number
@@ -97,6 +121,7 @@ export interface Transport {
   /** Largest ESP packet that passes without outer fragmentation (UDP), or that the stream carries well. */
   readonly maxEspLength: number
   readonly stats: TransportStats
+  readonly facts: TransportFacts
   setHandlers(handlers: TransportHandlers): void
   /** Sends one IKE message on `path` (one of this transport's); on a stream it is never dropped. */
   sendIke(message: Uint8Array, path: Path): void

@@ -7,12 +7,20 @@
  */
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
+import { notInUse } from '../native/speedups.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NAT_KEEPALIVE, withNonEspMarker } from '../wire/non-esp-marker.ts'
 import { abortedError, failureOf, formatEndpoint, systemCode, wrapSystemError } from './failure.ts'
 import { nextPathId } from './path-id.ts'
 import { plainAddress } from './plain-address.ts'
-import type { EspTransmit, Transport, TransportFailure, TransportHandlers } from './types.ts'
+import {
+  type EspTransmit,
+  NO_FACTS,
+  type Transport,
+  type TransportFacts,
+  type TransportFailure,
+  type TransportHandlers
+} from './types.ts'
 import { DEFAULT_IKE_PORT, DEFAULT_NAT_T_PORT, type UdpOptions } from './udp-options.ts'
 
 const IPV4_OVERHEAD = 28
@@ -22,6 +30,8 @@ const ASSUMED_MTU = 1500
 const SLOT_BYTES = 2048
 const SLOTS = 128
 const MAX_DATAGRAM_BYTES = 65507
+const NO_OFFLOAD = notInUse("Node's own datagrams do without, where the C library cannot be called")
+const FACTS: TransportFacts = { ...NO_FACTS, udpSegmentation: NO_OFFLOAD, udpCoalescing: NO_OFFLOAD }
 
 /** @throws TransportError */
 export async function openUdpDatagram(options: UdpOptions): Promise<Transport> {
@@ -89,6 +99,7 @@ class DatagramTransport implements Transport {
   readonly path: Path
   readonly outerRemote: Endpoint
   readonly maxEspLength: number
+  readonly facts = FACTS
   readonly stats = { bytesIn: 0, bytesOut: 0, espDropped: 0, malformed: 0 }
   readonly esp: EspTransmit
   readonly #transmit: SlotTransmit

@@ -9,6 +9,7 @@
 import { Errno, errnoName } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
+import type { Facility } from '../native/speedups.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import {
   classifyDatagram,
@@ -17,7 +18,8 @@ import {
   NON_ESP_MARKER_LENGTH
 } from '../wire/non-esp-marker.ts'
 import { failureOf, formatEndpoint } from './failure.ts'
-import type { EspTransmit, Transport, TransportFailure, TransportHandlers } from './types.ts'
+import type { EspTransmit, Transport, TransportFacts, TransportFailure, TransportHandlers } from './types.ts'
+import { enableCoalescing, segmentationWanted, udpFacts } from './udp-offload.ts'
 import type { UdpServerPath } from './udp-server-path.ts'
 import { sameSockaddr } from './udp-server-socket.ts'
 import { isTransient, UdpSocket } from './udp-socket.ts'
@@ -49,6 +51,7 @@ export class UdpPeer implements Transport {
   readonly #serverPath: UdpServerPath
   readonly #socket: UdpSocket
   readonly #transmit: UdpTransmit
+  readonly #coalescing: Facility
   readonly #receiveAddress: number
   readonly #sendBuffer = nativeBuffer(MAX_DATAGRAM_BYTES)
   readonly #sendAddress = addressOf(this.#sendBuffer)
@@ -71,12 +74,12 @@ export class UdpPeer implements Transport {
       bufferBytes: options.socketBufferBytes,
       shareLocal: true
     })
-    if (options.offload) this.#socket.enableCoalescing()
+    this.#coalescing = enableCoalescing(this.#socket, options.offload)
     this.#socket.reportEcn()
     this.#socket.allowFragmentation(true)
     const mtu = this.#socket.pathMtu()
     this.maxEspLength = Math.min((mtu > 0 ? mtu : FALLBACK_MTU) - this.#socket.overhead, MAX_DATAGRAM_BYTES)
-    this.#transmit = this.esp = new UdpTransmit(this.#socket, options.offload, {
+    this.#transmit = this.esp = new UdpTransmit(this.#socket, segmentationWanted(options.offload), {
       onSocketError: (errno) => this.#trouble(errno),
       onPathMtuExceeded: () => undefined,
       onBlocked: () => this.#watch?.modify({ readable: true, writable: true }),
@@ -87,6 +90,10 @@ export class UdpPeer implements Transport {
         this.stats.bytesOut += bytes
       }
     })
+  }
+
+  get facts(): TransportFacts {
+    return udpFacts(this.#socket, this.#transmit.segmentation, this.#coalescing)
   }
 
   setHandlers(handlers: TransportHandlers): void {

@@ -18,6 +18,7 @@ import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/n
 import { formatEndpoint } from './failure.ts'
 import { DEFAULT_UDP_BUFFER_BYTES, type SocketSettings } from './socket-settings.ts'
 import type { Transport } from './types.ts'
+import { coalescingWanted } from './udp-offload.ts'
 import { UdpPathTable, UdpServerPath } from './udp-server-path.ts'
 import { UdpPeer } from './udp-server-peer.ts'
 import { UdpServerSocket } from './udp-server-socket.ts'
@@ -192,7 +193,7 @@ export class UdpServer {
       const socket = UdpServerSocket.open({
         address,
         port,
-        coalesce: natT && this.#offload,
+        coalesce: natT && coalescingWanted(this.#offload),
         bufferBytes: this.#socketBufferBytes
       })
       const bound = { address: addressFromBytes(address), port: socket.port }

@@ -10,6 +10,7 @@ import { checked, libc } from '../native/libc.ts'
 import {
   AddressFamily,
   Errno,
+  errnoName,
   IpOption,
   Ipv6Option,
   MtuDiscover,
@@ -21,6 +22,7 @@ import {
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import { MessageHeader } from '../native/message-header.ts'
 import { decodeSockaddr, encodeSockaddr, SOCKADDR_IN6_LENGTH } from '../native/sockaddr.ts'
+import { type Facility, IN_USE, notInUse } from '../native/speedups.ts'
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { TransportError } from './failure.ts'
@@ -109,9 +111,18 @@ export class UdpSocket {
     this.#out.nameLength = 0
   }
 
-  /** UDP_GRO; false where the kernel lacks it. */
-  enableCoalescing(): boolean {
-    return this.#set(SocketLevel.UDP, UdpOption.GRO, 1)
+  /** UDP_GRO. */
+  enableCoalescing(): Facility {
+    if (this.#set(SocketLevel.UDP, UdpOption.GRO, 1)) return IN_USE
+    return notInUse(`the kernel refuses UDP_GRO (${errnoName(libc().errno())})`)
+  }
+
+  /** As granted; the kernel counts its own bookkeeping too, and doubles every figure for it. */
+  get bufferBytes(): { readonly send: number; readonly receive: number } {
+    return {
+      send: this.#get(SocketLevel.SOCKET, SocketOption.SNDBUF) / 2,
+      receive: this.#get(SocketLevel.SOCKET, SocketOption.RCVBUF) / 2
+    }
   }
 
   /** From now on `receive` sets `ecn`; false where the kernel does not tell. */

@@ -7,8 +7,9 @@
  * refuses more until it has left.
  * @module
  */
-import { Errno } from '../native/libc-constants.ts'
+import { Errno, errnoName } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
+import { type Facility, notInUse } from '../native/speedups.ts'
 import type { EspTransmit } from './types.ts'
 import { isTransient, type UdpSocket } from './udp-socket.ts'
 
@@ -49,16 +50,16 @@ export class UdpTransmit implements EspTransmit {
   #end = 0
   #blocked = false
   #closed = false
-  #segmentation: boolean
+  #segmentation: Facility
 
-  constructor(socket: SegmentSender, segmentation: boolean, events: UdpTransmitEvents) {
+  constructor(socket: SegmentSender, segmentation: Facility, events: UdpTransmitEvents) {
     this.#socket = socket
     this.#segmentation = segmentation
     this.#events = events
   }
 
-  /** False once the kernel or device has refused UDP_SEGMENT. */
-  get segmentation(): boolean {
+  /** Not in use any more once the kernel or device has refused UDP_SEGMENT. */
+  get segmentation(): Facility {
     return this.#segmentation
   }
 
@@ -150,7 +151,7 @@ export class UdpTransmit implements EspTransmit {
     const segment = this.#segments[run] ?? 0
     const count = this.#counts[run] ?? 0
     const ecn = this.#ecns[run] ?? 0
-    if (count === 1 || !this.#segmentation) return this.#sendSingly(run)
+    if (count === 1 || !this.#segmentation.inUse) return this.#sendSingly(run)
     let result = this.#socket.sendSegmented(this.#address + start, end - start, segment, ecn)
     if (isPendingError(-result)) {
       this.#events.onSocketError(-result)
@@ -170,7 +171,7 @@ export class UdpTransmit implements EspTransmit {
     if (-result === Errno.EMSGSIZE || (-result === Errno.EINVAL && this.#exceedsMtu(segment)))
       return this.#sendSingly(run)
     if (-result === Errno.EIO || -result === Errno.EINVAL || -result === Errno.EOPNOTSUPP) {
-      this.#segmentation = false
+      this.#segmentation = notInUse(`the kernel or the device refused UDP_SEGMENT (${errnoName(-result)})`)
       return this.#sendSingly(run)
     }
     this.#events.onDropped(count)

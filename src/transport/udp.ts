@@ -12,13 +12,15 @@ import { NativeUnavailableError } from '../native/libc.ts'
 import { Errno, errnoName } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
+import type { Facility } from '../native/speedups.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { abortedError, failureOf, formatEndpoint, wrapSystemError } from './failure.ts'
 import { nextPathId } from './path-id.ts'
 import { DEFAULT_UDP_BUFFER_BYTES } from './socket-settings.ts'
-import type { EspTransmit, Transport, TransportFailure, TransportHandlers } from './types.ts'
+import type { EspTransmit, Transport, TransportFacts, TransportFailure, TransportHandlers } from './types.ts'
 import { openUdpDatagram } from './udp-dgram.ts'
+import { enableCoalescing, segmentationWanted, udpFacts } from './udp-offload.ts'
 import { DEFAULT_IKE_PORT, DEFAULT_NAT_T_PORT, type UdpOptions } from './udp-options.ts'
 import { isTransient, UdpSocket } from './udp-socket.ts'
 import { UdpTransmit } from './udp-transmit.ts'
@@ -69,6 +71,7 @@ class UdpTransport implements Transport {
   readonly #ports: readonly Port[]
   readonly #natT: Port
   readonly #transmit: UdpTransmit
+  readonly #coalescing: Facility
   readonly #receiveBuffer = nativeBuffer(RECEIVE_BYTES)
   readonly #receiveAddress = addressOf(this.#receiveBuffer)
   readonly #sendBuffer = nativeBuffer(RECEIVE_BYTES)
@@ -95,11 +98,11 @@ class UdpTransport implements Transport {
     }
     this.outerRemote = natT.remote
     const offload = options.offload ?? true
-    if (offload) natT.socket.enableCoalescing()
+    this.#coalescing = enableCoalescing(natT.socket, offload)
     natT.socket.reportEcn()
     for (const port of this.#ports) port.socket.allowFragmentation(port !== natT)
     this.#maxEspLength = espLengthFor(natT.socket)
-    this.#transmit = this.esp = new UdpTransmit(natT.socket, offload, {
+    this.#transmit = this.esp = new UdpTransmit(natT.socket, segmentationWanted(offload), {
       onSocketError: (errno) => this.#socketError(natT, errno),
       onPathMtuExceeded: () => this.#updateMtu(),
       onBlocked: () => natT.watch?.modify({ readable: true, writable: true }),
@@ -110,6 +113,10 @@ class UdpTransport implements Transport {
         this.stats.bytesOut += bytes
       }
     })
+  }
+
+  get facts(): TransportFacts {
+    return udpFacts(this.#natT.socket, this.#transmit.segmentation, this.#coalescing)
   }
 
   get maxEspLength(): number {

@@ -2,12 +2,13 @@
  * A TUN device without a kernel: for tests, and for tools that make and take packets themselves.
  * @module
  */
-import { MAX_PACKET_LENGTH, type Tun, type TunHandlers } from './types.ts'
+import { IN_USE, notInUse } from '../native/speedups.ts'
+import { MAX_PACKET_LENGTH, type Tun, type TunHandlers, type TunOffloads } from './types.ts'
 import { VNET_HEADER_LENGTH } from './vnet-header.ts'
 
 export class MemoryTun implements Tun {
   readonly name: string
-  readonly offload: boolean
+  readonly offloads: TunOffloads
   readonly readBuffer = new Uint8Array(new ArrayBuffer(VNET_HEADER_LENGTH + MAX_PACKET_LENGTH))
   /** Frames that `write` took, oldest first. */
   readonly written: Uint8Array[] = []
@@ -18,9 +19,16 @@ export class MemoryTun implements Tun {
   #reading = false
   #released = false
 
-  constructor(options: { readonly name?: string; readonly offload?: boolean } = {}) {
+  /** @param options `offload`: all of it by default, or only that of TCP, or none */
+  constructor(options: { readonly name?: string; readonly offload?: boolean | 'tcp' } = {}) {
     this.name = options.name ?? 'memory0'
-    this.offload = options.offload ?? true
+    const { offload = true } = options
+    const facility = (inUse: boolean) => (inUse ? IN_USE : notInUse('not wanted'))
+    this.offloads = {
+      checksum: facility(offload !== false),
+      tcp: facility(offload !== false),
+      udp: facility(offload === true)
+    }
   }
 
   /** Whether frames are asked for just now. */

@@ -10,9 +10,10 @@ import { libc, NativeUnavailableError } from '../native/libc.ts'
 import { AddressFamily, Errno, errnoName, OpenFlag, SocketType } from '../native/libc-constants.ts'
 import { AddressCache, addressOf, nativeBuffer } from '../native/memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
+import { IN_USE, notInUse, switchedOff } from '../native/speedups.ts'
 import { inNetworkNamespace } from './network-namespace.ts'
 import { InterfaceRequest, isInterfaceName, TUNSETOFFLOAD, TunFlag, TunOffload } from './tun-ioctl.ts'
-import type { Tun, TunHandlers } from './types.ts'
+import type { Tun, TunHandlers, TunOffloads } from './types.ts'
 import { clearVnetHeader, VNET_HEADER_LENGTH } from './vnet-header.ts'
 
 const TUN_PATH = '/dev/net/tun'
@@ -22,17 +23,10 @@ const READ_BUFFER_LENGTH = 131_072
 /** Errno of a read from a device that was deleted under us (EBADFD), which has no other name here. */
 const EBADFD = 77
 
-/** Sets of offloads, the best first; each kernel takes the first one that it knows in whole. */
-const OFFLOADS: readonly number[] = [
-  TunOffload.CSUM |
-    TunOffload.TSO4 |
-    TunOffload.TSO6 |
-    TunOffload.TSO_ECN |
-    TunOffload.USO4 |
-    TunOffload.USO6,
-  TunOffload.CSUM | TunOffload.TSO4 | TunOffload.TSO6 | TunOffload.TSO_ECN,
-  TunOffload.CSUM | TunOffload.TSO4 | TunOffload.TSO6
-]
+const TSO = TunOffload.CSUM | TunOffload.TSO4 | TunOffload.TSO6
+const USO = TunOffload.USO4 | TunOffload.USO6
+/** Sets of offloads, the best first; each kernel takes the first one that it knows in whole (USO: Linux 6.2). */
+const OFFLOADS: readonly number[] = [TSO | TunOffload.TSO_ECN | USO, TSO | TunOffload.TSO_ECN, TSO]
 
 export interface TunOptions {
   /** A name, or a pattern with `%d` for the first free number; `ike%d` by default. */
@@ -49,7 +43,7 @@ const noHandlers: TunHandlers = { onReadable() {}, onGone() {} }
 
 export class TunDevice implements Tun {
   readonly name: string
-  readonly offload: boolean
+  readonly offloads: TunOffloads
   readonly readBuffer = nativeBuffer(READ_BUFFER_LENGTH)
   readonly #libc = libc()
   readonly #fd: number
@@ -64,12 +58,17 @@ export class TunDevice implements Tun {
   #released = false
 
   /** Use `openTun`. */
-  constructor(fd: number, controlFd: number, name: string, headers: { bare: boolean; offload: boolean }) {
+  constructor(
+    fd: number,
+    controlFd: number,
+    name: string,
+    headers: { bare: boolean; offloads: TunOffloads }
+  ) {
     this.#fd = fd
     this.#controlFd = controlFd
     this.name = name
     this.#bare = headers.bare
-    this.offload = headers.offload
+    this.offloads = headers.offloads
   }
 
   setHandlers(handlers: TunHandlers): void {
@@ -183,8 +182,26 @@ function openHere(name: string, wantOffload: boolean): TunDevice {
     c.close(fd)
     throw deviceError(errno, name, `The TUN device ${name} cannot be made`)
   }
-  const offload = !bare && wantOffload && OFFLOADS.some((set) => c.ioctl(fd, TUNSETOFFLOAD, set) >= 0)
-  return new TunDevice(fd, controlFd, request.name, { bare, offload })
+  const offloads = wantOffload ? enableOffloads(fd, bare) : allOff('not wanted')
+  return new TunDevice(fd, controlFd, request.name, { bare, offloads })
+}
+
+function enableOffloads(fd: number, bare: boolean): TunOffloads {
+  if (bare) return allOff('the kernel knows no virtio-net headers')
+  const off = switchedOff('tun-offload')
+  if (off !== undefined) return allOff(off)
+  const usoOff = switchedOff('uso')
+  const sets = usoOff === undefined ? OFFLOADS : OFFLOADS.slice(1)
+  const taken = sets.find((set) => libc().ioctl(fd, TUNSETOFFLOAD, set) >= 0)
+  if (taken === undefined) return allOff('the kernel refuses TUNSETOFFLOAD')
+  const udp =
+    (taken & USO) !== 0 ? IN_USE : notInUse(usoOff ?? 'the kernel has none for TUN devices (Linux 6.2 does)')
+  return { checksum: IN_USE, tcp: IN_USE, udp }
+}
+
+function allOff(why: string): TunOffloads {
+  const off = notInUse(why)
+  return { checksum: off, tcp: off, udp: off }
 }
 
 /** Any socket will do; a machine may lack one of the families. */

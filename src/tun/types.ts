@@ -5,6 +5,7 @@
  * super-packet of many segments where the device has offloads. Devices without them use the same layout with an empty header.
  * @module
  */
+import type { Facility } from '../native/speedups.ts'
 
 /** Largest IP packet that a device hands over or takes. */
 export const MAX_PACKET_LENGTH = 65_535
@@ -16,10 +17,19 @@ export interface TunHandlers {
   onGone(reason: string): void
 }
 
+/** What the kernel leaves to us and takes from us: each saves work for every packet. */
+export interface TunOffloads {
+  /** Unfinished checksums. */
+  readonly checksum: Facility
+  /** Super-packets of TCP, of UDP. */
+  readonly tcp: Facility
+  readonly udp: Facility
+}
+
 export interface Tun {
   readonly name: string
-  /** Super-packets and unfinished checksums may be read, and written. */
-  readonly offload: boolean
+  /** What may be read, and written. */
+  readonly offloads: TunOffloads
   /** The frame that `read` returned last, from offset 0; its owner may change it until the next `read`. */
   readonly readBuffer: Uint8Array
   setHandlers(handlers: TunHandlers): void

@@ -7,12 +7,13 @@ import type { Candidate, Opened } from '../../src/client/openings.ts'
 import { IkeResponder } from '../../src/ike/responder.ts'
 import type { IkeSession } from '../../src/ike/session.ts'
 import type { ResponderConfig, ResponderPolicy } from '../../src/ike/types.ts'
-import type {
-  EspTransmit,
-  Transport,
-  TransportFailure,
-  TransportHandlers,
-  TransportStats
+import {
+  type EspTransmit,
+  NO_FACTS,
+  type Transport,
+  type TransportFailure,
+  type TransportHandlers,
+  type TransportStats
 } from '../../src/transport/types.ts'
 import type { Endpoint, Path, TransportKind } from '../../src/wire/endpoint.ts'
 import { readMessageHeader } from '../../src/wire/ike-header.ts'
@@ -46,6 +47,7 @@ export class FakeTransport implements Transport {
   readonly outerRemote: Endpoint
   readonly maxEspLength = 1400
   readonly stats: TransportStats = { bytesIn: 0, bytesOut: 0, espDropped: 0, malformed: 0 }
+  readonly facts = NO_FACTS
   readonly esp: EspTransmit = {
     buffer: new Uint8Array(0),
     writable: true,

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Errno } from '../../../src/native/libc-constants.ts'
 import { addressOf } from '../../../src/native/memory.ts'
+import { type Facility, IN_USE, notInUse } from '../../../src/native/speedups.ts'
 import { UdpTransmit } from '../../../src/transport/udp-transmit.ts'
 
 /** A socket that answers as it is told, and remembers what it took. */
@@ -54,7 +55,7 @@ class FakeSocket {
   }
 }
 
-function open(segmentation = true) {
+function open(segmentation: Facility = IN_USE) {
   const socket = new FakeSocket()
   const counts = { dropped: 0, mtu: 0, blocked: 0, sent: 0 }
   const errors: number[] = []
@@ -191,7 +192,7 @@ describe('runs of datagrams', () => {
       packets.push(...put(...repeat(5, 1000)))
       transmit.flush()
       expect(socket.sent).toEqual(packets)
-      expect(transmit.segmentation).toBe(false)
+      expect(transmit.segmentation.why).toMatch(/refused UDP_SEGMENT/)
       expect(counts.dropped).toBe(0)
     }
   )
@@ -203,7 +204,7 @@ describe('runs of datagrams', () => {
     transmit.flush()
     expect(socket.sent).toEqual(packets.slice(2))
     expect(counts).toMatchObject({ dropped: 2, mtu: 2 })
-    expect(transmit.segmentation).toBe(true)
+    expect(transmit.segmentation.inUse).toBe(true)
   })
 
   test('a full socket keeps what is committed, refuses more, and goes on in order', () => {
@@ -224,7 +225,7 @@ describe('runs of datagrams', () => {
   })
 
   test('a run that fills the socket half-way is not sent twice', () => {
-    const { socket, transmit, put } = open(false)
+    const { socket, transmit, put } = open(notInUse('not wanted'))
     socket.script = [0, 0, Errno.EAGAIN]
     const packets = put(...repeat(5, 300))
     transmit.flush()
