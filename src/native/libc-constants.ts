@@ -80,6 +80,8 @@ export const EpollEvent = { IN: 0x1, OUT: 0x4, ERR: 0x8, HUP: 0x10, RDHUP: 0x200
 export const EpollOp = { ADD: 1, DEL: 2, MOD: 3 } as const
 export const EPOLL_CLOEXEC = 0o2000000
 export const EventfdFlag = { CLOEXEC: 0o2000000, NONBLOCK: 0o4000 } as const
+export const TimerfdFlag = { CLOEXEC: 0o2000000, NONBLOCK: 0o4000 } as const
+export const CLOCK_MONOTONIC = 1
 
 /** Kinds of namespaces for `setns` and `unshare`. */
 export const CloneFlag = {

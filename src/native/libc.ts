@@ -107,6 +107,9 @@ export interface Libc {
     done: (error: Error | null, count: number) => void
   ): void
   eventfd(initial: number, flags: number): number
+  timerfdCreate(clock: number, flags: number): number
+  /** `struct itimerspec`: two times of 64-bit seconds and nanoseconds, interval and first expiry; 0 stops the timer. */
+  timerfdSettime(fd: number, flags: number, newAddress: number, oldAddress: number): number
   /** Moves the calling thread, that is the main thread, into a namespace. */
   setns(fd: number, kind: number): number
   unshare(flags: number): number
@@ -176,6 +179,8 @@ function bind(library: NativeLibrary): Libc {
     epollWait,
     epollWaitAsync: epollWait.async,
     eventfd: declare('int eventfd(unsigned int, int)'),
+    timerfdCreate: declare('int timerfd_create(int, int)'),
+    timerfdSettime: declare('int timerfd_settime(int, int, size_t, size_t)'),
     setns: declare('int setns(int, int)'),
     unshare: declare('int unshare(int)'),
     setsid: declare('int setsid(void)'),

@@ -49,6 +49,8 @@ class Poller {
   readonly #entries = new Map<number, Entry>()
   #nextKey = 1
   #state: 'idle' | 'waiting' | 'spinning' = 'idle'
+  /** How long the main loop itself may wait for descriptors; 0: never, that is for the pool's thread. */
+  inlineMs = 0
 
   constructor() {
     const c = libc()
@@ -95,6 +97,11 @@ class Poller {
 
   #start(): void {
     if (this.#state !== 'idle') return
+    if (this.inlineMs > 0) {
+      this.#state = 'spinning'
+      setImmediate(this.#spin)
+      return
+    }
     this.#state = 'waiting'
     libc().epollWaitAsync(this.#epollFd, this.#eventsAddress, MAX_EVENTS, -1, (error, count) => {
       this.#state = 'idle'
@@ -116,7 +123,7 @@ class Poller {
   readonly #spin = (): void => {
     this.#state = 'idle'
     if (this.#entries.size === 0) return
-    this.#handle(libc().epollWait(this.#epollFd, this.#eventsAddress, MAX_EVENTS, 0))
+    this.#handle(libc().epollWait(this.#epollFd, this.#eventsAddress, MAX_EVENTS, this.inlineMs))
   }
 
   #dispatch(count: number): void {
@@ -153,4 +160,15 @@ let poller: Poller | undefined
 export function watch(fd: number, interest: Interest, callback: ReadinessCallback): Watch {
   poller ??= new Poller()
   return poller.watch(fd, interest, callback)
+}
+
+/**
+ * From now on the main loop waits for descriptors itself, for at most this long at a time. That saves two thread switches each time
+ * something becomes ready, at the price that everything else in the process (Node's own timers and streams) may wait that long: for a
+ * process that does nothing but carry packets.
+ * @throws NativeUnavailableError, SystemCallError
+ */
+export function waitInline(sliceMs: number): void {
+  poller ??= new Poller()
+  poller.inlineMs = sliceMs
 }
