@@ -15,13 +15,18 @@ import {
 
 export const IKESTREAM = fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
 export const GATEWAY_NAME = 'gateway.bench.test'
+export const CLIENT_NAME = 'client.bench.test'
 /** The gateway's own address inside the tunnel: the first of its default pool. */
 export const INNER_ADDRESS = '10.99.0.1'
 /** Only ends runs that hang. */
 export const LIMIT_MS = 60_000
 
-/** Files for both ends in `directory`: `ca`, `gateway` and `client` (certificate and key in one). */
-export function makeCredentials(directory) {
+/**
+ * Files for both ends in `directory`: `ca`, `gateway` and `client` (certificate and key in one).
+ *
+ * @param rsa makes `clientRsa` too, for programs that know no other keys; the others are ECDSA
+ */
+export function makeCredentials(directory, { rsa = false } = {}) {
   const now = Date.now()
   const validity = { notBeforeMs: now - 3_600_000, notAfterMs: now + 24 * 3_600_000 }
   const authority = createCertificateAuthority('Bench CA', validity)
@@ -34,7 +39,13 @@ export function makeCredentials(directory) {
   return {
     ca: file('ca.pem', authority.certificatePem),
     gateway: file('gateway.pem', both(issueServerCertificate(authority, [GATEWAY_NAME], validity))),
-    client: file('client.pem', both(issueClientCertificate(authority, ['client.bench.test'], validity)))
+    client: file('client.pem', both(issueClientCertificate(authority, [CLIENT_NAME], validity))),
+    ...(rsa && {
+      clientRsa: file(
+        'client-rsa.pem',
+        both(issueClientCertificate(authority, [CLIENT_NAME], validity, 'rsa'))
+      )
+    })
   }
 }
 

@@ -16,8 +16,8 @@
  * @module
  */
 
-const FONT = 'system-ui, "Segoe UI", "DejaVu Sans", Helvetica, Arial, sans-serif'
-const INK = '#1a1a1a'
+export const FONT = 'system-ui, "Segoe UI", "DejaVu Sans", Helvetica, Arial, sans-serif'
+export const INK = '#1a1a1a'
 const GRID = '#dcdcdc'
 /** Keeps a word readable where a curve runs through it. */
 const HALO = ' stroke="#ffffff" stroke-width="3" paint-order="stroke"'
@@ -386,7 +386,7 @@ function textWidth(content) {
   return content.length * TEXT_SIZE * 0.56
 }
 
-function wrapped(content, width) {
+export function wrapped(content, width) {
   const lines = []
   let line = ''
   for (const word of content.split(' ').filter((one) => one !== '')) {
@@ -398,12 +398,12 @@ function wrapped(content, width) {
   return line === '' ? lines : [...lines, line]
 }
 
-function text(x, y, content, attributes = '') {
+export function text(x, y, content, attributes = '') {
   const safe = String(content).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
   return `<text x="${round(x)}" y="${round(y)}" ${attributes}>${safe}</text>`
 }
 
-function rect(x, y, width, height, attributes) {
+export function rect(x, y, width, height, attributes) {
   return `<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ${attributes}/>`
 }
 
