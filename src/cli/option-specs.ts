@@ -156,6 +156,13 @@ export const SPECS: readonly OptionSpec[] = [
     number: { min: 1, max: 86_400 },
     default: 60
   },
+  {
+    group: 'session',
+    flags: '--reconnect-timeout <s>',
+    description:
+      'give up a session that lost its gateway after this long (default: --timeout if given, else 300)',
+    number: { min: 1, max: 604_800 }
+  },
   { group: 'session', flags: '--persist', description: 'never give up' },
   {
     group: 'session',

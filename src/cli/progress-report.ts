@@ -9,6 +9,8 @@ const TRANSPORT_NAMES = { udp: 'UDP', tcp: 'TCP', tls: 'TLS' } as const
 
 export class ProgressReport {
   readonly #reporter: Reporter
+  /** Failures that were told since something last worked: an outage may last for hours. */
+  readonly #failures = new Set<string>()
 
   constructor(reporter: Reporter) {
     this.#reporter = reporter
@@ -29,6 +31,7 @@ export class ProgressReport {
 
   #tell(event: Exclude<ClientEvent, { event: 'liveness' }>): void {
     const reporter = this.#reporter
+    if (event.event !== 'rung' && event.event !== 'rekeyed') this.#failures.clear()
     switch (event.event) {
       case 'rung':
         this.#rung(event)
@@ -50,7 +53,10 @@ export class ProgressReport {
         if (reporter.options.verbose) reporter.line(`${event.what === 'ike' ? 'IKE' : 'Child'} SA rekeyed`)
         return
       case 'reconnecting':
-        reporter.line(`reconnecting: ${event.reason}`, 'warn')
+        reporter.line(
+          `reconnecting (${event.reason}): trying every path until the gateway is back; connections inside are kept`,
+          'warn'
+        )
         reporter.update('Reconnecting')
         return
       case 'disconnected':
@@ -76,7 +82,10 @@ export class ProgressReport {
     const at = `${(elapsedMs / 1000).toFixed(2)} s`
     if (outcome === 'trying') this.#reporter.update(`Trying ${name} to ${address}`)
     else if (outcome === 'answered') this.#reporter.line(`${name}: the gateway answers (${at})`, 'ok')
-    else if (outcome === 'failed') this.#reporter.line(`${name}: ${message ?? reason} (${at})`, 'bad')
+    else if (outcome === 'failed' && !this.#failures.has(`${name} ${address} ${reason}`)) {
+      this.#failures.add(`${name} ${address} ${reason}`)
+      this.#reporter.line(`${name}: ${message ?? reason} (${at})`, 'bad')
+    }
   }
 }
 

@@ -21,6 +21,10 @@ export interface ConnectFlags {
   readonly unsafeDumpKeys?: string
 }
 
+const TIMEOUT_MS = 60_000
+/** As long as openconnect tries, whose inner connections live about as long, too. */
+const RECONNECT_TIMEOUT_MS = 300_000
+
 /** @throws UsageError, ConfigurationError, InputError, DataError */
 export async function resolveOptions(
   server: string,
@@ -38,6 +42,8 @@ export async function resolveOptions(
     const seconds = effective.number(name)
     return seconds === undefined ? undefined : seconds * 1000
   }
+  const persist = effective.flag('persist')
+  const timeoutMs = milliseconds('timeout') ?? TIMEOUT_MS
   const probeMs = milliseconds('udp-probe') ?? DEFAULT_SESSION_TIMINGS.udpProbeFirstMs
   return {
     server,
@@ -54,7 +60,12 @@ export async function resolveOptions(
     routes: effective.enabled('routes'),
     dns: effective.enabled('dns'),
     script: effective.text('script'),
-    timeoutMs: effective.flag('persist') ? Number.POSITIVE_INFINITY : (milliseconds('timeout') ?? 60_000),
+    timeoutMs: persist ? Number.POSITIVE_INFINITY : timeoutMs,
+    reconnectTimeoutMs: persist
+      ? Number.POSITIVE_INFINITY
+      : // Who said how long it may take meant it, whichever time it is.
+        (milliseconds('reconnect-timeout') ??
+        (effective.source('timeout') === 'default' ? RECONNECT_TIMEOUT_MS : timeoutMs)),
     timers: {
       livenessMs: milliseconds('dpd') ?? 30_000,
       clusterLivenessMs: milliseconds('cluster-liveness') ?? 5_000,

@@ -16,6 +16,7 @@ import type { Transport, TransportFailure } from '../transport/types.ts'
 import type { Path, TransportKind } from '../wire/endpoint.ts'
 import { ExchangeType } from '../wire/ike-constants.ts'
 import { readMessageHeader } from '../wire/ike-header.ts'
+import type { Farewells } from './farewell.ts'
 import { type Clock, IkeDriver, type IkeEvent } from './ike-driver.ts'
 import { type Established, ikeOnlyHandlers } from './link.ts'
 import type { Candidate, Opened } from './openings.ts'
@@ -28,6 +29,8 @@ export interface BringUpOptions {
   readonly open: (candidate: Candidate, signal: AbortSignal) => Promise<Opened>
   readonly makeSession: () => IkeSession
   readonly onReport: (report: RungReport) => void
+  /** For sessions that the gateway may know by now. */
+  readonly farewells: Farewells
   readonly signal: AbortSignal
 }
 
@@ -252,9 +255,12 @@ class BringUp {
 
   #abandonIke(attempt: Attempt | undefined): void {
     if (attempt?.driver === undefined) return
-    // A half-made SA at the gateway ends by itself; an established one is told.
-    if (attempt.info !== undefined) attempt.driver.input((session, now) => session.close(now))
-    attempt.driver.dispose()
+    const { driver, transport, answered } = attempt
+    // Whatever began behind IKE_SA_INIT may be about to become an SA at the gateway.
+    if (answered && transport !== undefined && driver.session.state !== 'DESTROYED') {
+      this.#options.farewells.say(driver, transport)
+      attempt.transport = undefined
+    } else driver.dispose()
     attempt.driver = undefined
     attempt.info = undefined
     attempt.events = []

@@ -2,12 +2,15 @@
  * Gets fresh links: climbs the ladder, again and again while there is time and hope.
  * @module
  */
+
+import type { Clock } from '../clock.ts'
 import { AuthenticationError, type IkestreamError, TemporaryError } from '../errors.ts'
 import type { RungReport } from '../transport/ladder-types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Backoff } from './backoff.ts'
+import { type Bell, pause } from './bell.ts'
 import { type BringUpResult, bringUp } from './bring-up.ts'
-import type { Clock } from './ike-driver.ts'
+import { Farewells } from './farewell.ts'
 import type { ConnectOptions } from './options.ts'
 import type { SessionEnvironment } from './session-environment.ts'
 
@@ -19,11 +22,37 @@ export interface RememberedPath {
   readonly address?: string | undefined
 }
 
+/** What a climb is to lead to, and until when. */
+export interface ClimbWish {
+  readonly order: readonly TransportKind[]
+  /** Virtual addresses to ask for again. */
+  readonly preferred: readonly string[]
+  /** Where to begin. */
+  readonly remembered?: RememberedPath | undefined
+  /** How long it may take; Infinity: for ever. */
+  readonly timeoutMs: number
+  /** Ends this attempt alone. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface Patience {
+  /** False: one failure is enough, unless there is no end to the time. */
+  readonly patient: boolean
+  /** Another attempt makes sense now: ends pauses, and attempts that have been waiting for a while. */
+  readonly hurry?: Bell | undefined
+  /** The network is another one: ends every attempt that nobody has answered yet. */
+  readonly news?: Bell | undefined
+}
+
+/** Until then a climb has reason to believe that it is about to be answered. */
+const HURRY_AFTER_MS = 4_000
+
 export class Connector {
   readonly #options: ConnectOptions
   readonly #environment: SessionEnvironment
   readonly #signal: AbortSignal
   readonly #retry: Backoff
+  readonly farewells: Farewells
 
   /** @param signal ends every attempt; its reason is what they reject with */
   constructor(options: ConnectOptions, environment: SessionEnvironment, signal: AbortSignal, retry: Backoff) {
@@ -31,52 +60,52 @@ export class Connector {
     this.#environment = environment
     this.#signal = signal
     this.#retry = retry
+    this.farewells = new Farewells(environment.clock)
   }
 
   /**
    * Climbs until it leads somewhere.
-   * @param patient false: one failure is enough, unless `--persist` says otherwise
    * @throws what the last attempt ended with
    */
-  async connect(
-    order: readonly TransportKind[],
-    preferred: readonly string[],
-    patient: boolean,
-    remembered?: RememberedPath
-  ): Promise<BringUpResult> {
+  async connect(wish: ClimbWish, patience: Patience): Promise<BringUpResult> {
     const { clock, log } = this.#environment
-    const { timeoutMs } = this.#options
-    const deadline = clock.now() + timeoutMs
-    const repeat = patient || timeoutMs === Number.POSITIVE_INFINITY
+    const deadline = clock.now() + wish.timeoutMs
+    const repeat = patience.patient || wish.timeoutMs === Number.POSITIVE_INFINITY
+    const signal = this.#anyOf(wish.signal)
     for (;;) {
+      const attempt = new Attempt(patience, clock)
       try {
-        return await this.climb(order, preferred, remembered, deadline)
+        const left = { timeoutMs: deadline - clock.now(), signal: AbortSignal.any([signal, attempt.signal]) }
+        return await this.#climb({ ...wish, ...left }, wish.timeoutMs, () => attempt.settle())
       } catch (error) {
+        signal.throwIfAborted()
+        if (attempt.isOutdated && mayPass(error)) continue
         const delayMs = this.#retry.next()
         if (!repeat || !mayPass(error) || clock.now() + delayMs >= deadline) throw error
         log.log('info', 'Trying again', { inMs: Math.round(delayMs), after: String(error) })
-        await pause(delayMs, clock, this.#signal)
+        await pause(delayMs, clock, signal, patience.hurry, patience.news)
+      } finally {
+        attempt.settle()
       }
     }
   }
 
+  /** Climbs once. */
+  climb(wish: ClimbWish): Promise<BringUpResult> {
+    return this.#climb(wish, wish.timeoutMs, () => undefined)
+  }
+
   /**
-   * Climbs once.
-   * @param deadline when to give up, on the session's clock
+   * @param wholeMs how long all attempts together may take, for people
+   * @param onAnswer somebody answers IKE
    */
-  async climb(
-    order: readonly TransportKind[],
-    preferred: readonly string[],
-    remembered?: RememberedPath,
-    deadline = this.#environment.clock.now() + this.#options.timeoutMs
-  ): Promise<BringUpResult> {
+  async #climb(wish: ClimbWish, wholeMs: number, onAnswer: () => void): Promise<BringUpResult> {
+    const { order, preferred, remembered, timeoutMs } = wish
     const { factory, clock, log, addresses: gateway, streamTarget, open } = this.#environment
-    const { timeoutMs, ladder: timings } = this.#options
     const tooLate = new AbortController()
-    const limit = AbortSignal.any([this.#signal, tooLate.signal])
-    const timer = Number.isFinite(deadline)
-      ? clock.setTimer(deadline - clock.now(), () => tooLate.abort())
-      : undefined
+    const signal = this.#anyOf(wish.signal)
+    const limit = AbortSignal.any([signal, tooLate.signal])
+    const timer = Number.isFinite(timeoutMs) ? clock.setTimer(timeoutMs, () => tooLate.abort()) : undefined
     try {
       const { via, addresses: streamAddresses } = streamTarget
       const addresses = await gateway.find(limit).catch((error) => {
@@ -87,20 +116,28 @@ export class Connector {
       const reachable = addresses.length > 0 ? order : order.filter((kind) => kind !== 'udp')
       return await bringUp({
         ladder: { addresses, order: reachable, via, streamAddresses, remembered },
-        timings,
+        timings: this.#options.ladder,
         clock,
         log,
         open: (candidate, abort) => open(candidate, abort, OPEN_TIMEOUT_MS),
         makeSession: () => factory.make(preferred),
-        onReport: (report) => this.#report(report),
+        onReport: (report) => {
+          if (report.outcome === 'answered') onAnswer()
+          this.#report(report)
+        },
+        farewells: this.farewells,
         signal: limit
       })
     } catch (error) {
-      if (limit.aborted && !this.#signal.aborted) throw timedOut(timeoutMs)
+      if (tooLate.signal.aborted && !signal.aborted) throw timedOut(wholeMs)
       throw error
     } finally {
       timer?.cancel()
     }
+  }
+
+  #anyOf(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.#signal : AbortSignal.any([this.#signal, signal])
   }
 
   #report({ rung, outcome, reason, message, elapsedMs }: RungReport): void {
@@ -117,23 +154,33 @@ export class Connector {
   }
 }
 
-/** Resolves after the delay; rejects with the signal's reason when that fires first. */
-export function pause(delayMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      reject(signal.reason)
-      return
-    }
-    const onAbort = (): void => {
-      timer.cancel()
-      reject(signal.reason)
-    }
-    const timer = clock.setTimer(delayMs, () => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    })
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
+/** One climb, which another may overtake as long as nobody has answered. */
+class Attempt {
+  readonly #abort = new AbortController()
+  readonly #unlisten: readonly ((() => void) | undefined)[]
+
+  constructor({ news, hurry }: Patience, clock: Clock) {
+    const startedAt = clock.now()
+    this.#unlisten = [
+      news?.listen(() => this.#abort.abort()),
+      hurry?.listen(() => {
+        if (clock.now() - startedAt >= HURRY_AFTER_MS) this.#abort.abort()
+      })
+    ]
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  get isOutdated(): boolean {
+    return this.#abort.signal.aborted
+  }
+
+  /** Somebody answered, or it is over: nothing ends it any more. */
+  settle(): void {
+    for (const unlisten of this.#unlisten) unlisten?.()
+  }
 }
 
 function timedOut(timeoutMs: number): IkestreamError {

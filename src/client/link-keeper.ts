@@ -101,7 +101,7 @@ export class LinkKeeper {
     const old = link.transport
     link.transport = transport
     link.candidate = candidate
-    link.fresh = false
+    if (old !== transport) link.fresh = false
     this.#inUse(transport)
     if (old === transport) return
     this.#environment.clock.setTimer(this.#options.timings.lingerMs, () => void old.close(CLOSE_GRACE_MS))

@@ -60,8 +60,10 @@ export interface ConnectOptions extends TransportOptions {
   readonly routes: boolean
   readonly dns: boolean
   readonly script: string | undefined
-  /** Bringing up, and bringing up again, is given up after this long; Infinity with `--persist`. */
+  /** Bringing up is given up after this long; Infinity with `--persist`. */
   readonly timeoutMs: number
+  /** The same for a session that lost its gateway. */
+  readonly reconnectTimeoutMs: number
   readonly timers: Partial<IkeTimers>
   readonly timings: SessionTimings
   readonly ladder: Partial<LadderTimings>
@@ -85,8 +87,10 @@ export interface SessionTimings {
   readonly livenessAnswerMs: number
   /** Liveness is answered but no ESP comes back for this long: the path does not carry ESP. */
   readonly espSilenceMs: number
-  /** Pauses between attempts to move the session, all of which failed, before a fresh IKE SA is set up. */
+  /** Pauses between attempts to move the session that failed at once. */
   readonly moveRetriesMs: readonly number[]
+  /** After this long without success a fresh IKE SA is sought beside further attempts to move. */
+  readonly moveGiveUpMs: number
   /** Pauses between attempts to come back when nothing works. */
   readonly retryFirstMs: number
   readonly retryMaxMs: number
@@ -107,7 +111,8 @@ export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
   silenceMs: 450,
   livenessAnswerMs: 650,
   espSilenceMs: 2_500,
-  moveRetriesMs: [250, 500, 1_000, 2_000],
+  moveRetriesMs: [250, 500, 1_000],
+  moveGiveUpMs: 3_000,
   retryFirstMs: 500,
   retryMaxMs: 30_000,
   lingerMs: 500

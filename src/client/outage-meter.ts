@@ -6,6 +6,10 @@
 export class OutageMeter {
   #silentSince: number | undefined
   #pending = false
+  /** The path was given up. */
+  #isLost = false
+  /** The outage of a path that was given up and came back by itself. */
+  #healedMs: number | undefined
 
   /** Packets that expect an answer went out. */
   sent(now: number): void {
@@ -17,15 +21,18 @@ export class OutageMeter {
    * @returns the outage in milliseconds if a change of path was waiting for it
    */
   received(now: number): number | undefined {
-    const outageMs = this.#pending && this.#silentSince !== undefined ? now - this.#silentSince : undefined
+    const outageMs = this.#silentSince === undefined ? undefined : now - this.#silentSince
     const wasPending = this.#pending
+    const healedMs = this.#healedMs
     this.#silentSince = undefined
-    this.#pending = false
-    return wasPending ? (outageMs ?? 0) : undefined
+    if (wasPending) this.settle()
+    else if (this.#isLost) this.#healedMs ??= outageMs
+    return wasPending ? (healedMs ?? outageMs ?? 0) : undefined
   }
 
   /** The path turned out to be dead, since then. */
   lost(since: number): void {
+    this.#isLost = true
     this.#silentSince = Math.min(since, this.#silentSince ?? since)
   }
 
@@ -41,6 +48,8 @@ export class OutageMeter {
   /** Nothing arrived, and nothing had to: the change is over. */
   settle(): void {
     this.#pending = false
+    this.#isLost = false
+    this.#healedMs = undefined
     this.#silentSince = undefined
   }
 }

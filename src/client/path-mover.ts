@@ -112,6 +112,8 @@ async function tryMove(
   driver.input((session, now) => session.movePath(now, path))
   if (await answered) return true
   driver.input((session, now) => session.pathLost(now, path))
+  // The one in use is its owner's.
+  if (transport === link.transport) return false
   driver.detach(transport)
   void transport.close(0)
   return false

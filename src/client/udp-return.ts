@@ -79,7 +79,10 @@ export class UdpReturn {
     if (move !== undefined) return move
     // The engine still has its request out on the path that did not answer: back to the stream, which works. If it
     // does not, it is closed, and that is an incident of its own.
-    await this.#keeper.move(link, [link.candidate], this.#signal, async () => ({ transport: stream }))
+    const back = await this.#keeper.move(link, [link.candidate], this.#signal, async () => ({
+      transport: stream
+    }))
+    if (back === undefined && !this.#signal.aborted) void stream.close(0)
     return undefined
   }
 

@@ -21,6 +21,8 @@ export interface WatchdogEvents {
   onVerdict(verdict: PathVerdict): void
   /** The first traffic after a change of path, or nothing was waiting for any. */
   onPathConfirmed(outageMs: number): void
+  /** ESP arrives again on the path that was given up, and not left yet. */
+  onRevived(): void
 }
 
 const TICK_MS = 100
@@ -39,6 +41,8 @@ export class Watchdog {
   #silentSince: number | undefined
   #expectingSeen: number
   #everCarried = false
+  /** Something is being done about the last verdict. */
+  #held = false
 
   constructor(
     clock: Clock,
@@ -60,11 +64,13 @@ export class Watchdog {
   }
 
   start(): void {
-    this.#timer ??= this.#clock.setTimer(TICK_MS, () => {
-      this.#timer = undefined
-      this.#tick()
-      this.start()
-    })
+    this.#held = false
+    this.#schedule()
+  }
+
+  /** Goes on looking, without a verdict until the next `start`. */
+  hold(): void {
+    this.#held = true
   }
 
   stop(): void {
@@ -82,6 +88,15 @@ export class Watchdog {
     this.#meter.changed()
     this.judge.reset()
     this.#changedAt = this.#clock.now()
+  }
+
+  #schedule(): void {
+    this.#timer ??= this.#clock.setTimer(TICK_MS, () => {
+      this.#timer = undefined
+      // Whoever is told of something may stop it.
+      this.#schedule()
+      this.#tick()
+    })
   }
 
   #tick(): void {
@@ -102,13 +117,14 @@ export class Watchdog {
       this.judge.received(now, arrived)
       const outageMs = this.#meter.received(now)
       if (outageMs !== undefined) this.#events.onPathConfirmed(outageMs)
+      else if (this.#held) this.#events.onRevived()
     }
     if (this.#meter.waiting && now - this.#changedAt >= SETTLE_MS && expecting === 0) {
       this.#meter.settle()
       this.#events.onPathConfirmed(0)
     }
     if (received || sent) this.#events.onTraffic({ received, sent })
-    const verdict = this.judge.verdict(now)
+    const verdict = this.#held ? undefined : this.judge.verdict(now)
     if (verdict === 'ask') {
       this.judge.asked(now)
       // The answer may come after the move: what was silent until then belongs to the outage.

@@ -59,6 +59,8 @@ export interface Task {
   build(sa: IkeSa): Draft | undefined
   process(sa: IkeSa, response: InboundMessage): TaskOutcome
   resume?(sa: IkeSa): TaskOutcome
+  /** The answer to its outstanding request may make an SA at the peer. */
+  readonly isDecisive?: boolean
   /** The outstanding request will never be answered (RFC 6311): true to queue the task anew. */
   interrupted?(sa: IkeSa): boolean
   dispose?(): void

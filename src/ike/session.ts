@@ -29,7 +29,7 @@ import { type SessionInfo, sessionInfo } from './session-info.ts'
 import { SessionState } from './session-state.ts'
 import { AuthTask } from './tasks/auth.ts'
 import { ChildCreateTask } from './tasks/child-create.ts'
-import { closeSession } from './tasks/delete.ts'
+import { closeSession, establishedWhileClosing } from './tasks/delete.ts'
 import { InitTask } from './tasks/init.ts'
 import { MobikeTask } from './tasks/mobike.ts'
 import { usePath } from './tasks/path.ts'
@@ -252,6 +252,7 @@ export class IkeSession {
 
   #onEstablished(): void {
     const state = this.#state
+    if (establishedWhileClosing(state)) return
     // The peer believes the address of the first IKE_AUTH (RFC 4555 section 3.2).
     if (state.authPath?.id !== state.path?.id) announcePath(state)
   }
@@ -270,7 +271,9 @@ function announcePath(state: SessionState): void {
 }
 
 function giveUp(state: SessionState): (error: IkestreamError) => void {
-  return (error) => closeSession(state, 'rejected', error)
+  return (error) => {
+    if (!establishedWhileClosing(state)) closeSession(state, 'rejected', error)
+  }
 }
 
 /** Tells the gateway that it failed to convince us, once and without waiting for an answer (RFC 7296 section 2.21.2). */

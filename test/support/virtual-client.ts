@@ -4,6 +4,7 @@
  */
 import { type BringUpOptions, type BringUpResult, bringUp } from '../../src/client/bring-up.ts'
 import type { ClientEvent } from '../../src/client/events.ts'
+import { Farewells } from '../../src/client/farewell.ts'
 import { GatewayAddresses } from '../../src/client/gateway-addresses.ts'
 import { ikeOnlyHandlers, type Link } from '../../src/client/link.ts'
 import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../src/client/options.ts'
@@ -42,6 +43,7 @@ export function climb(site: VirtualSite, changes: Partial<BringUpOptions> = {}) 
     open: site.open,
     makeSession: () => clientSession(),
     onReport: (report) => reports.push(report),
+    farewells: new Farewells(site.clock),
     signal: abort.signal,
     ...changes
   }).then(
@@ -203,6 +205,7 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     dns: true,
     script: undefined,
     timeoutMs: 60_000,
+    reconnectTimeoutMs: changes.timeoutMs ?? 60_000,
     timings: DEFAULT_SESSION_TIMINGS,
     ladder: {},
     setuid: undefined,

@@ -76,6 +76,11 @@ export class AuthTask implements Task {
     }
   }
 
+  /** Our AUTH is on its way: what comes next is the end of authentication. */
+  get isDecisive(): boolean {
+    return this.#phase === 'last' || (this.#phase === 'first' && this.#eap === undefined)
+  }
+
   build(sa: IkeSa): Draft | undefined {
     this.#rounds++
     if (this.#rounds > MAX_AUTH_ROUNDS) {

@@ -111,7 +111,10 @@ export function finishIkeDelete(state: SessionState, sa: IkeSa): void {
   state.end(state.closing?.reason ?? 'requested', state.closing?.error)
 }
 
-/** Deletes the current IKE SA and ends with `error` when that is answered, or not in time. */
+/**
+ * Deletes the current IKE SA and ends with `error` when that is answered, or not in time. Where the peer's last word in IKE_AUTH is still
+ * on its way, that comes first: there may be something to delete then.
+ */
 export function closeSession(
   state: SessionState,
   reason: IkeCloseReason,
@@ -119,13 +122,25 @@ export function closeSession(
 ): void {
   if (state.ended || state.closing !== undefined) return
   const sa = state.current
-  if (sa === undefined || !state.established) {
+  if (sa === undefined || (!state.established && sa.active?.isDecisive !== true)) {
     state.end(reason, error)
     return
   }
   state.closing = { reason, error }
+  state.after('close', 0, CLOSE_PATIENCE_MS)
+  if (state.established) deleteCurrent(state, sa)
+}
+
+/** Closing began before the peer had agreed to anything; now it has. */
+export function establishedWhileClosing(state: SessionState): boolean {
+  const sa = state.current
+  if (state.closing === undefined || sa === undefined) return false
+  deleteCurrent(state, sa)
+  return true
+}
+
+function deleteCurrent(state: SessionState, sa: IkeSa): void {
   for (const task of sa.queue) task.dispose?.()
   sa.queue = []
   state.enqueue(sa, new IkeDeleteTask(state))
-  state.after('close', 0, CLOSE_PATIENCE_MS)
 }

@@ -119,6 +119,15 @@ describe('what connect makes of its options', () => {
     expect((await resolve('--persist --timeout 5')).timeoutMs).toBe(Number.POSITIVE_INFINITY)
   })
 
+  it.each([
+    ['', 300_000],
+    ['--timeout 5', 5000],
+    ['--timeout 5 --reconnect-timeout 900', 900_000],
+    ['--reconnect-timeout 900 --persist', Number.POSITIVE_INFINITY]
+  ])('tries to come back for a time of its own (%s)', async (line, reconnectTimeoutMs) => {
+    expect(await resolve(line)).toMatchObject({ reconnectTimeoutMs })
+  })
+
   it('leaves the lifetimes of the engine alone unless asked', async () => {
     const { timers } = await resolve('')
     expect(timers).not.toHaveProperty('ikeLifetimeMs')

@@ -156,9 +156,22 @@ describe('connect for people', () => {
     expect(err).toContain('✖ TCP through http://proxy:3128: The connection was refused (1.20 s)')
     expect(err).toContain('✔ connected over UDP to gw.example.org in 0.32 s')
     expect(err).toContain('✔ UDP → TCP (peer-silent), outage 900 ms')
-    expect(err).toContain('! reconnecting: deleted-by-peer')
+    expect(err).toContain('! reconnecting (deleted-by-peer)')
     expect(err).toContain('disconnected (requested) after 0 s, 1 B in, 2 B out')
     expect(err).not.toContain('\u001b')
+  })
+
+  it('tells the same failure once for as long as nothing works', () => {
+    const report = new ProgressReport(new Reporter(options()))
+    const failures = EVENTS.map(([event]) => event).filter(
+      (event) => event.event === 'rung' && event.outcome === 'failed'
+    )
+    const told = () => err.split('The connection was refused').length - 1
+    for (let round = 0; round < 20; round++) for (const event of failures) report.show(event)
+    expect(told()).toBe(1)
+    report.show({ event: 'path-changed', from: 'tcp', to: 'udp', reason: 'peer-silent', outageMs: 900 })
+    for (const event of failures) report.show(event)
+    expect(told()).toBe(2)
   })
 
   it('says nothing but errors with --quiet', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { FAREWELL_MS } from '../../../src/client/farewell.ts'
 import { parseProposals } from '../../../src/crypto/proposal.ts'
 import { AuthenticationError, TemporaryError, UnreachableError } from '../../../src/errors.ts'
 import { Secret } from '../../../src/secret.ts'
@@ -27,7 +28,8 @@ async function run(site: VirtualSite, climbing: ReturnType<typeof climb>): Promi
 }
 
 /** Nothing stays behind but the transport that was chosen. */
-function expectTidy(site: VirtualSite, chosen?: unknown): void {
+async function expectTidy(site: VirtualSite, chosen?: unknown): Promise<void> {
+  await site.clock.advance(FAREWELL_MS)
   for (const transport of site.transports) {
     if (transport === chosen) expect(transport.closeCalls, transport.kind).toBe(0)
     else expect(transport.ended, `${transport.kind} is still open`).toBeDefined()
@@ -66,7 +68,7 @@ describe('bringing up', () => {
     expect(udp.sent.map(({ path }) => path.remote.port)).toEqual([500, 4500])
     expect(climbing.said()).toEqual(['udp trying', 'udp answered'])
     expect(result?.probeLater).toEqual([])
-    expectTidy(site, udp)
+    await expectTidy(site, udp)
   })
 
   it('falls back to TCP with a session of its own when UDP is silent', async () => {
@@ -84,7 +86,7 @@ describe('bringing up', () => {
     const [overTcp] = tcp.sent
     expect(overTcp?.bytes.subarray(0, 8)).not.toEqual(overUdp?.bytes.subarray(0, 8))
     expect(climbing.said()).toContain('udp failed timeout')
-    expectTidy(site, tcp)
+    await expectTidy(site, tcp)
   })
 
   it('falls back when IKE passes on port 500 but not on 4500', async () => {
@@ -94,7 +96,7 @@ describe('bringing up', () => {
     await run(site, climbing)
     expect(climbing.outcome.result?.link.transport.kind).toBe('tcp')
     expect(climbing.said()).toContain('udp failed ike-auth-silent')
-    expectTidy(site, site.last('tcp'))
+    await expectTidy(site, site.last('tcp'))
   })
 
   it('falls back to TLS when TCP is refused', async () => {
@@ -105,7 +107,7 @@ describe('bringing up', () => {
     await run(site, climbing)
     expect(climbing.outcome.result?.link.transport.kind).toBe('tls')
     expect(climbing.said()).toContain('tcp failed connection-refused')
-    expectTidy(site, site.last('tls'))
+    await expectTidy(site, site.last('tls'))
   })
 
   it('says the last word on every rung that it began to try', async () => {
@@ -128,7 +130,7 @@ describe('bringing up', () => {
     expect(climbing.outcome.result?.link.transport.kind).toBe('tcp')
     expect(climbing.said()).toContain('udp failed io-error')
     expect(site.clock.now() - startedAt).toBeLessThan(1000)
-    expectTidy(site, site.last('tcp'))
+    await expectTidy(site, site.last('tcp'))
   })
 
   it('fails at once when UDP ends behind its first answer and there is nothing else', async () => {
@@ -138,7 +140,7 @@ describe('bringing up', () => {
     await run(site, climbing)
     expect(climbing.outcome.error).toBeInstanceOf(UnreachableError)
     expect((climbing.outcome.error as Error).message).toContain('UDP: The socket failed')
-    expectTidy(site)
+    await expectTidy(site)
   })
 
   it.each([
@@ -168,7 +170,7 @@ describe('bringing up', () => {
       expect(second?.sent[0]?.bytes.subarray(0, 8)).toEqual(first?.sent[0]?.bytes.subarray(0, 8))
       expect(climbing.outcome.result?.link.transport).toBe(second)
       expect(climbing.outcome.result?.events.filter(({ type }) => type === 'established')).toHaveLength(1)
-      expectTidy(site, second)
+      await expectTidy(site, second)
     }
   )
 
@@ -189,7 +191,7 @@ describe('bringing up', () => {
     })
     await run(site, climbing)
     expect(climbing.outcome.result?.link.transport).toBe(site.of('tcp')[2])
-    expectTidy(site, site.of('tcp')[2])
+    await expectTidy(site, site.of('tcp')[2])
   })
 
   it('gives a gateway up that closes every connection', async () => {
@@ -203,7 +205,7 @@ describe('bringing up', () => {
     await run(site, climbing)
     expect(climbing.outcome.error).toBeInstanceOf(UnreachableError)
     expect(site.of('tcp').length).toBeLessThan(6)
-    expectTidy(site)
+    await expectTidy(site)
   })
 
   it("ends with the gateway's verdict, whatever else might be tried", async () => {
@@ -215,7 +217,7 @@ describe('bringing up', () => {
     await run(site, climbing)
     expect(climbing.outcome.error).toBeInstanceOf(AuthenticationError)
     expect(climbing.said()).toContain('udp failed ike-rejected')
-    expectTidy(site)
+    await expectTidy(site)
     expect(site.clock.armed).toBeLessThanOrEqual(1)
   })
 
@@ -231,7 +233,7 @@ describe('bringing up', () => {
     expect(error.exitCode).toBe(69)
     expect(error.message).toMatch(/\bTCP: The connection was refused\b.*TLS: IKE_SA_INIT was not answered/)
     expect(error.message).toContain('UDP: IKE_SA_INIT was not answered')
-    expectTidy(site)
+    await expectTidy(site)
   })
 
   it('closes what it opened when it is told to stop, at each moment of a climb', async () => {
@@ -248,7 +250,7 @@ describe('bringing up', () => {
       if (climbing.outcome.result !== undefined) continue
       expect(climbing.outcome.error).toBe(reason)
       await site.clock.advance(LIMIT_MS)
-      expectTidy(site)
+      await expectTidy(site)
       expect(site.clock.armed).toBe(0)
     }
   })
@@ -274,7 +276,7 @@ describe('bringing up', () => {
       'tcp trying',
       'tcp failed timeout'
     ])
-    expectTidy(site)
+    await expectTidy(site)
   })
 
   it('loses a stream that breaks before it is used, and takes the other', async () => {
@@ -286,6 +288,6 @@ describe('bringing up', () => {
     site.weather.tcp.open = REFUSED
     await run(site, climbing)
     expect(climbing.outcome.result?.link.transport.kind).toBe('tls')
-    expectTidy(site, site.last('tls'))
+    await expectTidy(site, site.last('tls'))
   })
 })

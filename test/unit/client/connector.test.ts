@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Backoff } from '../../../src/client/backoff.ts'
-import { Connector, pause } from '../../../src/client/connector.ts'
+import { pause } from '../../../src/client/bell.ts'
+import { Connector } from '../../../src/client/connector.ts'
 import type { ConnectOptions } from '../../../src/client/options.ts'
 import { AuthenticationError, ResolveError, TemporaryError, UnreachableError } from '../../../src/errors.ts'
 import { Secret } from '../../../src/secret.ts'
@@ -21,7 +22,8 @@ function setUp(
     const startedAt = site.clock.now()
     let outcome: unknown
     let isOver = false
-    void connector.connect(options.order, [], patient).then(
+    const { order, timeoutMs } = options
+    void connector.connect({ order, preferred: [], timeoutMs }, { patient }).then(
       (result) => {
         outcome = result.link.transport.kind
         isOver = true

@@ -117,8 +117,9 @@ describe('stopping', () => {
     await ended(3500)
     expect(state.error).toBeUndefined()
     expect(events.some(({ event }) => event === 'disconnected')).toBe(wasConnected)
-    // The gateway is told.
+    // The gateway is told, also of what it only just agreed to.
     await clock.advance(100)
+    expect(site.sessions.filter(({ state: its }) => its === 'ESTABLISHED')).toEqual([])
     if (wasConnected) expect(site.sessions).toEqual([])
     await expectNothingLeft(site)
   })

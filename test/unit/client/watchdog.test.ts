@@ -15,6 +15,9 @@ function setUp() {
     onVerdict: (verdict) => {
       said.push(verdict)
     },
+    onRevived: () => {
+      said.push('revived')
+    },
     onPathConfirmed: (outageMs) => {
       said.push(`confirmed ${outageMs}`)
     }

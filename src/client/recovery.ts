@@ -1,0 +1,258 @@
+/**
+ * What is done about a path that broke, fell silent or carries no ESP, and about an IKE SA that has come to its end.
+ *
+ * The IKE SA is kept where it can be (RFC 9329 section 6.1); where a gateway's ESP does not follow it, or the SA is gone, a fresh one takes
+ * over, made before the old one is broken whenever the old one still lives.
+ * @module
+ */
+import { isIP } from 'node:net'
+import { type IkestreamError, UnreachableError } from '../errors.ts'
+import type { TransportKind } from '../wire/endpoint.ts'
+import type { Backoff } from './backoff.ts'
+import { type Bell, pause } from './bell.ts'
+import type { BringUpResult } from './bring-up.ts'
+import type { Connector } from './connector.ts'
+import type { PathChangedEvent } from './events.ts'
+import type { Incident } from './incidents.ts'
+import type { Link } from './link.ts'
+import type { LinkKeeper } from './link-keeper.ts'
+import { MoveRounds } from './move-rounds.ts'
+import type { Candidate } from './openings.ts'
+import type { ConnectOptions } from './options.ts'
+import type { Move } from './path-mover.ts'
+import { Reconnection } from './reconnection.ts'
+import type { SessionEnvironment } from './session-environment.ts'
+import type { UdpReturn } from './udp-return.ts'
+import type { Watchdog } from './watchdog.ts'
+
+/** A session that ends sooner than this after it came up counts as a failed attempt. */
+const STABLE_AFTER_MS = 10_000
+
+export interface RecoveryParts {
+  readonly keeper: LinkKeeper
+  readonly connector: Connector
+  readonly watchdog: Watchdog
+  readonly udpReturn: UdpReturn
+  readonly retry: Backoff
+  /** The session is to end. */
+  readonly signal: AbortSignal
+  /** The network is another one, or somebody wants it tried at once. */
+  readonly news: Bell
+  /** ESP arrives again on the path that was given up. */
+  readonly revived: Bell
+}
+
+export class Recovery {
+  readonly #options: ConnectOptions
+  readonly #environment: SessionEnvironment
+  readonly #keeper: LinkKeeper
+  readonly #connector: Connector
+  readonly #watchdog: Watchdog
+  readonly #udpReturn: UdpReturn
+  readonly #retry: Backoff
+  readonly #signal: AbortSignal
+  readonly #rounds: MoveRounds
+  readonly #reconnection: Reconnection
+  #pendingChange: Omit<PathChangedEvent, 'event' | 'outageMs'> | undefined
+  #connectedAt: number | undefined
+  /** When the IKE SA in use was taken into use. */
+  #adoptedAt = 0
+  /** The path that was left because nothing came back, as long as nothing has come back at all. */
+  #doubted: TransportKind | undefined
+
+  constructor(options: ConnectOptions, environment: SessionEnvironment, parts: RecoveryParts) {
+    const { keeper, connector, watchdog, udpReturn, retry, signal, news, revived } = parts
+    this.#options = options
+    this.#environment = environment
+    this.#keeper = keeper
+    this.#connector = connector
+    this.#watchdog = watchdog
+    this.#udpReturn = udpReturn
+    this.#retry = retry
+    this.#signal = signal
+    this.#rounds = new MoveRounds(environment, keeper, news, revived)
+    this.#reconnection = new Reconnection(options, environment, this.#rounds, connector, signal, news)
+  }
+
+  /** When the session came up first. */
+  get connectedAt(): number | undefined {
+    return this.#connectedAt
+  }
+
+  /** Takes a fresh link into use. */
+  async adopt(fresh: BringUpResult): Promise<void> {
+    await this.#keeper.adopt(fresh)
+    this.#adoptedAt = this.#environment.clock.now()
+    this.#connectedAt ??= this.#adoptedAt
+    this.#udpReturn.schedule(fresh.link)
+    await this.#remember(fresh.link)
+  }
+
+  /** Keeps the IKE SA and moves it; a fresh one only when no path carries the old one. */
+  async recover(link: Link, reason: string, order: readonly TransportKind[]): Promise<void> {
+    const move = await this.#moveSoon(link, order)
+    if (this.#signal.aborted) return
+    if (move === undefined) await this.#reconnect(link, reason)
+    else this.#moved(link, move, reason)
+  }
+
+  /**
+   * IKE is answered here, ESP is not. An SA that was set up here moves on and keeps its addresses; one that came from
+   * another path may have been followed by IKE alone: then a fresh one, here first.
+   */
+  async espSilent(link: Link): Promise<void> {
+    const { log, tunnel } = this.#environment
+    const { kind } = link.candidate
+    const others = this.#options.order.filter((other) => other !== kind)
+    const doubted = this.#doubted
+    this.#doubted = this.#watchdog.everCarried ? undefined : kind
+    log.log('info', 'IKE is answered but ESP is not', { transport: kind })
+    if (this.#doubted !== undefined && doubted !== undefined) {
+      // Nothing ever came back, over two paths now: nobody inside answers, which says nothing about either of them.
+      this.#doubted = undefined
+      tunnel.ignoreProbes()
+      this.#udpReturn.trust()
+      await this.#moveElsewhere(link, [doubted], 'no-better-path')
+    } else if (!(await this.#leave(link, others)) && !this.#watchdog.everCarried) {
+      this.#doubted = undefined
+      tunnel.ignoreProbes()
+    }
+    this.#watchdog.judge.wasWrong()
+    this.#watchdog.start()
+  }
+
+  /** @throws the gateway's refusal to authenticate us any longer */
+  async ikeClosed(link: Link, { error, reason }: Extract<Incident, { kind: 'ike-closed' }>): Promise<void> {
+    const { clock } = this.#environment
+    if (error !== undefined && reason === 'authentication-failed') throw error satisfies IkestreamError
+    link.driver.dispose()
+    if (clock.now() - this.#adoptedAt < STABLE_AFTER_MS) await pause(this.#retry.next(), clock, this.#signal)
+    await this.#reconnect(link, reason)
+  }
+
+  async returnToUdp(link: Link): Promise<void> {
+    const [candidate] = this.#candidates(['udp'], link)
+    const move = await this.#udpReturn.attempt(link, candidate)
+    if (this.#signal.aborted) return
+    if (move === undefined) this.#udpReturn.schedule(link)
+    else this.#moved(link, move, 'udp-available')
+  }
+
+  /** The first traffic after a change of path, or nothing was waiting for any. */
+  pathConfirmed(outageMs: number): void {
+    const change = this.#pendingChange
+    if (change === undefined) return
+    this.#pendingChange = undefined
+    this.#environment.onEvent({ event: 'path-changed', ...change, outageMs: Math.round(outageMs) })
+    if (change.to === 'udp' && this.#watchdog.judge.carriesEsp) this.#udpReturn.trust()
+    const link = this.#keeper.current
+    if (link !== undefined) void this.#remember(link)
+  }
+
+  /** As long as a short break is all that it is. */
+  async #moveSoon(link: Link, order: readonly TransportKind[]): Promise<Move | undefined> {
+    const { clock } = this.#environment
+    const { moveGiveUpMs, moveRetriesMs } = this.#options.timings
+    const deadline = clock.now() + moveGiveUpMs
+    // UDP that did not answer the first time has had its chance: waiting for it again only lengthens the outage.
+    const streams = order.filter((kind) => kind !== 'udp')
+    const again = streams.length > 0 ? streams : order
+    this.#rounds.begin()
+    for (const pauseMs of [0, ...moveRetriesMs]) {
+      // What resets a stream often refuses the next connection too, for a moment.
+      if (pauseMs > 0) await pause(pauseMs, clock, this.#signal, this.#rounds.dueNow).catch(() => undefined)
+      const candidates = this.#candidates(pauseMs > 0 ? again : order, link)
+      const leftMs = deadline - clock.now()
+      if (leftMs <= 0) return undefined
+      const { move, reached } = await this.#rounds.round(link, candidates, this.#signal, leftMs)
+      if (move !== undefined) return move
+      // A stream that opens but is not answered says that the SA is gone at the other end; waiting changes nothing.
+      if (reached || this.#signal.aborted || link.driver.session.state === 'DESTROYED') return undefined
+    }
+    return undefined
+  }
+
+  /** The old SA is beyond reach, at least for now. */
+  async #reconnect(link: Link, reason: string): Promise<void> {
+    const { clock, tunnel, onEvent } = this.#environment
+    const { order } = this.#options
+    const { bytesIn, bytesOut } = tunnel.counters()
+    const durationMs = Math.round(clock.now() - (this.#connectedAt ?? clock.now()))
+    onEvent({ event: 'reconnecting', reason, bytesIn, bytesOut, durationMs })
+    if (clock.now() - this.#adoptedAt > STABLE_AFTER_MS) this.#retry.reset()
+    const { kind, address } = link.candidate
+    const regained = await this.#reconnection.regain(link, {
+      candidates: () => this.#candidates([kind, ...order.filter((other) => other !== kind)], link),
+      order,
+      remembered: reason === 'network-changed' ? undefined : { transport: kind, address }
+    })
+    if ('move' in regained) this.#moved(link, regained.move, reason)
+    else await this.#replace(link, regained.fresh, reason)
+  }
+
+  #moved(link: Link, move: Move, reason: string): void {
+    this.#pendingChange = { from: link.transport.kind, to: move.transport.kind, reason }
+    this.#keeper.moved(link, move)
+    this.#udpReturn.schedule(link)
+  }
+
+  async #replace(old: Link, fresh: BringUpResult, reason: string): Promise<void> {
+    this.#pendingChange = { from: old.transport.kind, to: fresh.link.transport.kind, reason }
+    await this.adopt(fresh)
+  }
+
+  /** @returns whether there was anywhere to go */
+  async #leave(link: Link, others: readonly TransportKind[]): Promise<boolean> {
+    const { kind } = link.candidate
+    if (kind === 'udp') this.#udpReturn.distrust()
+    if (link.fresh && (await this.#moveElsewhere(link, others, 'esp-silent'))) return true
+    const fresh = await this.#freshElsewhere(link.fresh ? others : [kind, ...others])
+    if (fresh !== undefined) await this.#replace(link, fresh, 'esp-silent')
+    return fresh !== undefined
+  }
+
+  /** A fresh SA beside the one in use, which lives on if there is none to be had. */
+  async #freshElsewhere(order: readonly TransportKind[]): Promise<BringUpResult | undefined> {
+    const { log, tunnel } = this.#environment
+    try {
+      if (order.length === 0) throw new UnreachableError('no-alternative', 'There is no other transport.')
+      const { timeoutMs } = this.#options
+      return await this.#connector.climb({ order, preferred: tunnel.virtualAddresses, timeoutMs })
+    } catch (error) {
+      if (this.#signal.aborted) throw error
+      log.log('info', 'No other transport does better', { error: String(error) })
+      return undefined
+    }
+  }
+
+  /** @returns whether the peer followed to another transport, or the session is to end */
+  async #moveElsewhere(link: Link, others: readonly TransportKind[], reason: string): Promise<boolean> {
+    const move = await this.#keeper.move(link, this.#candidates(others, link), this.#signal)
+    if (this.#signal.aborted) return true
+    if (move !== undefined) this.#moved(link, move, reason)
+    return move !== undefined
+  }
+
+  /** For each transport the address in use first, then the others. No lookup: with a dead path there may be no DNS. */
+  #candidates(order: readonly TransportKind[], link: Link): Candidate[] {
+    const { addresses, streamTarget } = this.#environment
+    const inUse = link.candidate.address
+    const gateway = [inUse, ...addresses.known.filter((other) => other !== inUse)]
+    return order.flatMap((kind) =>
+      (kind === 'udp' ? gateway.filter(isAddress) : (streamTarget.addresses ?? gateway)).map((address) => ({
+        kind,
+        address
+      }))
+    )
+  }
+
+  async #remember({ candidate }: Link): Promise<void> {
+    if (!this.#options.rememberNetworks) return
+    await this.#environment.remember(candidate.kind, candidate.address)
+  }
+}
+
+/** Behind a proxy the candidate in use is a name, which UDP cannot be sent to. */
+function isAddress(text: string): boolean {
+  return isIP(text) !== 0
+}
