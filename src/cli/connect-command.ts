@@ -4,27 +4,23 @@
  * @module
  */
 import { type Command, Option } from 'commander'
-import { connect, type RunningSession } from '../client/connect.ts'
+import { connect } from '../client/connect.ts'
 import type { ClientEvent } from '../client/events.ts'
 import type { ConnectOptions } from '../client/options.ts'
-import { ExitCode } from '../errors.ts'
 import { directories } from '../host/directories.ts'
 import type { Logger } from '../log.ts'
 import { detachedParent, isDetachedChild, tellParent } from './background.ts'
 import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
-import { writePidFile } from './pid-file.ts'
 import { findProfile } from './profile.ts'
 import { ProgressReport } from './progress-report.ts'
 import { Reporter } from './reporter.ts'
 import { type ConnectFlags, resolveOptions } from './resolve-options.ts'
+import { SessionEnd } from './session-end.ts'
 
 interface CommandFlags extends OutputFlags, ConnectFlags {
   readonly background?: boolean
-  readonly pidFile?: string
 }
-
-const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const
 
 export function addConnectCommand(program: Command): void {
   const command = program
@@ -60,22 +56,16 @@ async function runConnect(target: string, command: Command, flags: CommandFlags)
     const profile = findProfile(target, directories().profiles)
     const effective = new EffectiveOptions(command, profile)
     const options = await resolveOptions(profile?.server ?? target, profile?.name, effective, flags, log)
-    return await runSession(options, flags, reporter, log)
+    return await runSession(options, reporter, log)
   } catch (error) {
     tellParent({ failed: true })
     return reporter.error(error)
   }
 }
 
-async function runSession(
-  options: ConnectOptions,
-  flags: CommandFlags,
-  reporter: Reporter,
-  log: Logger
-): Promise<number> {
+async function runSession(options: ConnectOptions, reporter: Reporter, log: Logger): Promise<number> {
   const progress = new ProgressReport(reporter)
-  const removePidFile = flags.pidFile === undefined ? undefined : writePidFile(flags.pidFile)
-  const signals = new SignalWatch()
+  const end = new SessionEnd(reporter)
   try {
     const session = await connect(options, {
       log,
@@ -85,51 +75,11 @@ async function runSession(
         if (event.event === 'connected') tellParent({ failed: false })
       }
     })
-    signals.watch(session, reporter)
+    end.watch(session)
     await session.ended
-    const { received } = signals
-    return received === undefined || session.connected ? ExitCode.ok : SIGNAL_EXIT[received]
+    return end.exitCode(session.connected)
   } finally {
-    signals.stop()
+    end.stop()
     progress.stop()
-    removePidFile?.()
-  }
-}
-
-/** SIGINT and SIGTERM end cleanly, SIGUSR1 shows statistics, SIGUSR2 reconnects: as in openconnect. */
-class SignalWatch {
-  received: keyof typeof SIGNAL_EXIT | undefined
-  readonly #stops: (() => void)[] = []
-  #session: RunningSession | undefined
-
-  constructor() {
-    // From the first moment on: a signal during set-up must not leave anything behind.
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      this.#on(signal, () => {
-        this.received ??= signal
-        this.#session?.stop('requested')
-      })
-    }
-  }
-
-  watch(session: RunningSession, reporter: Reporter): void {
-    this.#session = session
-    if (this.received !== undefined) session.stop('requested')
-    this.#on('SIGUSR1', () => {
-      const { packetsIn, bytesIn, packetsOut, bytesOut } = session.statistics()
-      reporter.writeError(
-        `received ${packetsIn} packets, ${bytesIn} bytes; sent ${packetsOut} packets, ${bytesOut} bytes\n`
-      )
-    })
-    this.#on('SIGUSR2', () => session.reconnect())
-  }
-
-  stop(): void {
-    for (const stop of this.#stops) stop()
-  }
-
-  #on(signal: NodeJS.Signals, listener: () => void): void {
-    process.on(signal, listener)
-    this.#stops.push(() => process.off(signal, listener))
   }
 }

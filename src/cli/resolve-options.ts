@@ -18,6 +18,7 @@ export interface ConnectFlags {
   readonly passwdOnStdin?: boolean
   readonly nonInter?: boolean
   readonly setuid?: string
+  readonly pidFile?: string
   readonly unsafeDumpKeys?: string
 }
 
@@ -79,6 +80,7 @@ export async function resolveOptions(
       ...given('streamIkeMs', milliseconds('stream-timeout'))
     },
     setuid: flags.setuid,
+    pidFile: flags.pidFile,
     keyDirectory: flags.unsafeDumpKeys,
     rememberNetworks: effective.text('transport') === 'auto' && effective.source('order') === 'default'
   }

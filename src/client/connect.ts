@@ -7,7 +7,8 @@ import type { RandomSource } from '../crypto/types.ts'
 import type { DataPathFacts } from '../dataplane/facts.ts'
 import { SystemError } from '../errors.ts'
 import { SystemCommandRunner } from '../host/commands.ts'
-import { watchNetwork } from '../host/network-watch.ts'
+import { keeperGone as lostKeeper } from '../host/keeper-channel.ts'
+import { type NetworkWatch, watchNetwork } from '../host/network-watch.ts'
 import { dropPrivileges, lookUpUser, ownPrivileges, requireTunPrivileges } from '../host/privileges.ts'
 import type { Logger } from '../log.ts'
 import { NetworkMemory, networkMemoryFile } from '../transport/network-memory.ts'
@@ -65,11 +66,17 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const proxy = opener.proxyFor('tcp')
   let session: VpnSession | undefined
   let deviceGone: string | undefined
+  let keeperGone = false
+  const onKeeperGone = (): void => {
+    keeperGone = true
+    session?.stop('keeper-gone')
+  }
+  const hostLog = log.child('host')
   const tunnel = await Tunnel.open(options, {
     log,
     random: systemRandom,
     now: () => systemClock.now(),
-    place: handlers.place ?? (await HostPlace.open(options, stateDirectory, log.child('host'))),
+    place: handlers.place ?? (await HostPlace.open(options, stateDirectory, hostLog, onKeeperGone)),
     keyTables,
     softLimits: factory.softLimits,
     gatewayAddresses: () => addresses.known,
@@ -80,7 +87,17 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     }
   })
   const memory = new NetworkMemory({ file: networkMemoryFile(stateDirectory), log })
-  const runner = new SystemCommandRunner(log.child('host'))
+  const runner = new SystemCommandRunner(hostLog)
+  let privileged = true
+  const watching = watchNetwork(() => session?.networkChanged(), {
+    ignoredDevices: [tunnel.interfaceName],
+    log: hostLog
+  })
+  const becomeUser = (): void => {
+    if (user === undefined || !privileged) return
+    privileged = false
+    watching.restart(() => dropPrivileges(user))
+  }
   session = new VpnSession(options, {
     clock: systemClock,
     log,
@@ -98,16 +115,19 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       return network === undefined ? undefined : memory.recall(network, options.server)
     },
     remember: async (transport, address) => {
+      // What is remembered is root's, as what is in the journal.
+      if (user !== undefined && !privileged) return
       const network = await currentNetwork(address, runner)
       if (network !== undefined) await memory.remember(network, options.server, { transport, address })
     },
     onEvent: (event) => {
-      if (event.event === 'connected' && user !== undefined) dropPrivileges(user)
+      if (event.event === 'connected') becomeUser()
       handlers.onEvent(event)
     }
   })
-  const ended = runToEnd(session, tunnel, log).then(() => {
+  const ended = runToEnd(session, tunnel, watching).then(() => {
     if (deviceGone !== undefined) throw lostDevice(deviceGone)
+    if (keeperGone) throw lostKeeper()
   })
   return start(session, tunnel, ended)
 }
@@ -125,11 +145,7 @@ function start(session: VpnSession, tunnel: Tunnel, ended: Promise<void>): Runni
   }
 }
 
-async function runToEnd(session: VpnSession, tunnel: Tunnel, log: Logger): Promise<void> {
-  const watching = watchNetwork(() => session.networkChanged(), {
-    ignoredDevices: [tunnel.interfaceName],
-    log: log.child('host')
-  })
+async function runToEnd(session: VpnSession, tunnel: Tunnel, watching: NetworkWatch): Promise<void> {
   try {
     await session.run()
   } finally {

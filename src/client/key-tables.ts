@@ -3,7 +3,7 @@
  * who has them. Files are made 0600 in a directory that only its owner can enter.
  * @module
  */
-import { appendFileSync, chmodSync, mkdirSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { SystemError } from '../errors.ts'
 import type { ChildSaParameters, EspSaParameters } from '../esp/types.ts'
@@ -12,18 +12,23 @@ import type { Transport } from '../transport/types.ts'
 import { EncryptionId, IntegrityId } from '../wire/ike-constants.ts'
 
 const FILE_MODE = 0o600
+const IKE_TABLE = 'ikev2_decryption_table'
+const ESP_TABLE = 'esp_sa'
 
 export class KeyTables {
-  readonly #directory: string
+  /** Open from the beginning: with `--setuid` later keys come when the directory cannot be entered any more. */
+  readonly #ikeTable: number
+  readonly #espTable: number
 
-  /** @throws SystemError when the directory cannot be made */
+  /** @throws SystemError when the directory or the files in it cannot be made */
   constructor(directory: string) {
-    this.#directory = directory
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
       chmodSync(directory, 0o700)
+      this.#ikeTable = openSync(join(directory, IKE_TABLE), 'a', FILE_MODE)
+      this.#espTable = openSync(join(directory, ESP_TABLE), 'a', FILE_MODE)
     } catch (cause) {
-      throw new SystemError('key-directory', `The directory ${directory} for keys cannot be made.`, { cause })
+      throw new SystemError('key-directory', `The directory ${directory} for keys cannot be used.`, { cause })
     }
   }
 
@@ -40,19 +45,19 @@ export class KeyTables {
       hex(keys.skAr),
       `"${ikeIntegrityName(keys.integrityId)}"`
     ]
-    this.#append('ikev2_decryption_table', columns)
+    append(this.#ikeTable, columns)
   }
 
   addChild(child: ChildSaParameters, transport: Transport | undefined): void {
     const local = transport?.path.local.address ?? '*'
     const remote = transport?.path.remote.address ?? '*'
-    this.#append('esp_sa', espColumns(local, remote, child.outbound))
-    this.#append('esp_sa', espColumns(remote, local, child.inbound))
+    append(this.#espTable, espColumns(local, remote, child.outbound))
+    append(this.#espTable, espColumns(remote, local, child.inbound))
   }
+}
 
-  #append(file: string, columns: readonly string[]): void {
-    appendFileSync(join(this.#directory, file), `${columns.join(',')}\n`, { mode: FILE_MODE })
-  }
+function append(file: number, columns: readonly string[]): void {
+  appendFileSync(file, `${columns.join(',')}\n`)
 }
 
 function espColumns(source: string, destination: string, sa: EspSaParameters): string[] {

@@ -67,7 +67,10 @@ export interface ConnectOptions extends TransportOptions {
   readonly timers: Partial<IkeTimers>
   readonly timings: SessionTimings
   readonly ladder: Partial<LadderTimings>
+  /** The user that the session becomes once the tunnel is up. */
   readonly setuid: string | undefined
+  /** Holds the process id as long as the session runs. */
+  readonly pidFile: string | undefined
   /** Directory for Wireshark key tables. */
   readonly keyDirectory: string | undefined
   readonly rememberNetworks: boolean

@@ -3,12 +3,10 @@
  * `ip netns`), or a private network that was made for the session.
  * @module
  */
-import { cleanup } from '../host/cleanup.ts'
-import { type CommandRunner, SystemCommandRunner } from '../host/commands.ts'
-import { Journal } from '../host/journal.ts'
-import { applyVpncScript } from '../host/script-config.ts'
-import { applyTunnelConfig } from '../host/tunnel-config.ts'
-import type { AppliedConfig, TunnelConfig } from '../host/types.ts'
+import { resolve } from 'node:path'
+import { KeptHost } from '../host/kept-host.ts'
+import { LocalHost } from '../host/local-host.ts'
+import type { AppliedConfig, HostSession, HostSettings, TunnelConfig } from '../host/types.ts'
 import type { Logger } from '../log.ts'
 import { openTun, type TunDevice } from '../tun/tun-device.ts'
 import type { ConnectOptions } from './options.ts'
@@ -28,28 +26,33 @@ export interface TunnelPlace {
 export class HostPlace implements TunnelPlace {
   readonly isolated: boolean
   readonly #options: ConnectOptions
-  readonly #log: Logger
-  readonly #runner: CommandRunner
-  readonly #journal: Journal
+  readonly #host: HostSession
 
-  private constructor(options: ConnectOptions, log: Logger, runner: CommandRunner, journal: Journal) {
+  private constructor(options: ConnectOptions, host: HostSession) {
     this.isolated = options.netns !== undefined
     this.#options = options
-    this.#log = log
-    this.#runner = runner
-    this.#journal = journal
+    this.#host = host
   }
 
   /**
    * Claims the session's name. What a session of this name left behind when it was killed goes first.
+   * @param onKeeperGone with `--setuid`: the process that stays privileged for this session has ended
    * @throws SystemError
    */
-  static async open(options: ConnectOptions, stateDirectory: string, log: Logger): Promise<HostPlace> {
-    const { sessionName, netns } = options
-    const runner = new SystemCommandRunner(log)
-    await cleanup(sessionName, { stateDirectory, runner, log })
-    const journal = await Journal.open(stateDirectory, sessionName, netns === undefined ? {} : { netns })
-    return new HostPlace(options, log, runner, journal)
+  static async open(
+    options: ConnectOptions,
+    stateDirectory: string,
+    log: Logger,
+    onKeeperGone: () => void
+  ): Promise<HostPlace> {
+    const { sessionName, netns, script } = options
+    const pidFile = options.pidFile === undefined ? undefined : resolve(options.pidFile)
+    const settings: HostSettings = { stateDirectory, sessionName, netns, script, pidFile }
+    const host =
+      options.setuid === undefined
+        ? await LocalHost.open(settings, { log })
+        : await KeptHost.open(settings, { log, onGone: onKeeperGone })
+    return new HostPlace(options, host)
   }
 
   openDevice(): TunDevice {
@@ -61,14 +64,10 @@ export class HostPlace implements TunnelPlace {
   }
 
   configure(config: TunnelConfig): Promise<AppliedConfig> {
-    const { script } = this.#options
-    const context = { runner: this.#runner, log: this.#log, journal: this.#journal }
-    return script === undefined
-      ? applyTunnelConfig(config, context)
-      : applyVpncScript(config, { script }, context)
+    return this.#host.apply(config)
   }
 
   close(): Promise<void> {
-    return this.#journal.close()
+    return this.#host.close()
   }
 }

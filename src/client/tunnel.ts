@@ -13,9 +13,9 @@ import type { DataPathFacts } from '../dataplane/facts.ts'
 import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import { Pump } from '../dataplane/pump.ts'
 import { InternalError } from '../errors.ts'
-import { Sad, type SoftLimits } from '../esp/sad.ts'
+import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
-import type { AppliedConfig, TunnelConfig } from '../host/types.ts'
+import type { AppliedConfig, ConfigConflict, InnerNetwork, TunnelConfig } from '../host/types.ts'
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
@@ -56,6 +56,8 @@ export class Tunnel {
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
   #pinned: readonly string[] = []
+  /** What the host was last told of the inner network. */
+  #network = ''
   #mtu = STREAM_TUNNEL_MTU
   #probePackets = 0
   #probesCount = true
@@ -106,8 +108,13 @@ export class Tunnel {
     return this.#sad.sending.length > 0
   }
 
+  /** While a fresh SA takes over, the old one is still there. */
+  get #newestChild(): ChildSa | undefined {
+    return this.#sad.sending.at(-1)
+  }
+
   get remoteTs(): readonly string[] {
-    const [child] = this.#sad.sending
+    const child = this.#newestChild
     return child?.parameters.remoteTs.map(formatTrafficSelector) ?? []
   }
 
@@ -210,7 +217,7 @@ export class Tunnel {
       await this.#applyFirst(info, transport)
     } else {
       this.#fitMtu()
-      if (!sameAddresses(before, info)) await this.#readdress(info)
+      await this.#reconfigure(info, transport)
     }
     this.#pump.resume()
   }
@@ -240,33 +247,24 @@ export class Tunnel {
   }
 
   async #applyFirst(info: EstablishedInfo, transport: Transport): Promise<void> {
-    const { options, addresses, routes } = this.#plan(info)
-    const { script, netns } = options
+    const { script, netns } = this.#options
     const { place } = this.#environment
+    const network = this.#innerNetwork(info)
     const config: TunnelConfig = {
       interface: this.#tun.name,
       netns,
-      addresses,
+      ...network,
       mtu: this.#mtu,
-      routes: options.routes ? routes : [],
       // Inside a namespace of its own the tunnel cannot swallow the gateway's packets; a script is told in any case.
-      pinned: place.isolated && script === undefined ? [] : this.#pinned,
-      dns: options.dns ? dnsSettings(info, routes) : undefined
+      pinned: place.isolated && script === undefined ? [] : this.#pinned
     }
+    this.#network = JSON.stringify(network)
     this.#applied = await place.configure(config)
-    for (const { kind, subject, message } of this.#applied.conflicts) {
-      // Another address of the gateway that this machine has no route to is nothing to worry about.
-      const minor = kind === 'gateway-unrouted' && subject !== transport.outerRemote.address
-      this.#environment.log.log(minor ? 'debug' : 'warn', message)
-    }
+    this.#tell(this.#applied.conflicts, transport)
   }
 
-  #plan(info: EstablishedInfo): {
-    options: ConnectOptions
-    addresses: readonly { readonly address: string; readonly prefixLength: number }[]
-    routes: readonly string[]
-  } {
-    const [child] = this.#sad.sending
+  #innerNetwork(info: EstablishedInfo): InnerNetwork {
+    const child = this.#newestChild
     if (child === undefined)
       throw new InternalError('no-child-sa', 'There is no Child SA to make routes from.')
     const { localTs, remoteTs } = child.parameters
@@ -278,11 +276,29 @@ export class Tunnel {
         : selectorsToCidrs(localTs)
             .filter((cidr) => /\/(32|128)$/.test(cidr))
             .map((cidr) => hostAddress(cidr))
-    return { options: this.#options, addresses, routes: selectorsToCidrs(remoteTs) }
+    const routes = selectorsToCidrs(remoteTs)
+    return {
+      addresses,
+      routes: this.#options.routes ? routes : [],
+      dns: this.#options.dns ? dnsSettings(info, routes) : undefined
+    }
   }
 
-  async #readdress(info: EstablishedInfo): Promise<void> {
-    await this.#applied?.replaceAddresses(this.#plan(info).addresses)
+  /** A fresh SA may come with other addresses, other selectors, other name servers. */
+  async #reconfigure(info: EstablishedInfo, transport: Transport): Promise<void> {
+    const network = this.#innerNetwork(info)
+    const text = JSON.stringify(network)
+    if (text === this.#network) return
+    this.#network = text
+    this.#tell((await this.#applied?.reconfigure(network)) ?? [], transport)
+  }
+
+  #tell(conflicts: readonly ConfigConflict[], transport: Transport): void {
+    for (const { kind, subject, message } of conflicts) {
+      // Another address of the gateway that this machine has no route to is nothing to worry about.
+      const minor = kind === 'gateway-unrouted' && subject !== transport.outerRemote.address
+      this.#environment.log.log(minor ? 'debug' : 'warn', message)
+    }
   }
 
   /** The address in use (a proxy's, maybe) and every other that a move may try: they must not go into the tunnel. */
@@ -310,12 +326,12 @@ export class Tunnel {
     if (wanted === this.#mtu) return
     this.#mtu = wanted
     this.#pump.setMtu(wanted)
-    this.#tun.setMtu(wanted)
+    this.#applied?.setMtu(wanted).catch((error) => this.#complain(error))
   }
 
   #mtuFor(transport: Transport): number {
     if (this.#options.mtu !== undefined) return this.#options.mtu
-    const [child] = this.#sad.sending
+    const child = this.#newestChild
     if (transport.kind !== 'udp' || child === undefined) return STREAM_TUNNEL_MTU
     const { encryptionId, encryptionKeyBits, integrityId } = child.parameters.outbound
     const suite = cipherSuite(encryptionId, encryptionKeyBits, integrityId)
@@ -333,12 +349,6 @@ export class Tunnel {
 /** Networks of all selectors; a selector for one protocol or port still routes its addresses. */
 function selectorsToCidrs(selectors: readonly TrafficSelector[]): string[] {
   return [...new Set(selectors.flatMap((selector) => selectorToCidrs(selector).map(formatCidr)))]
-}
-
-function sameAddresses(a: EstablishedInfo, b: EstablishedInfo): boolean {
-  const text = (info: EstablishedInfo): string =>
-    (info.config?.addresses ?? []).map(({ address, prefixLength }) => `${address}/${prefixLength}`).join()
-  return text(a) === text(b)
 }
 
 function hostAddress(cidr: string): { address: string; prefixLength: number } {

@@ -7,7 +7,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
-import { type AppliedConfig, applyTunnelConfig } from '../host/tunnel-config.ts'
+import { applyTunnelConfig } from '../host/tunnel-config.ts'
+import type { AppliedConfig } from '../host/types.ts'
 import type { Logger } from '../log.ts'
 import { openTun } from '../tun/tun-device.ts'
 import type { Tun } from '../tun/types.ts'

@@ -5,7 +5,7 @@
 import { SystemError } from '../errors.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { type CommandRunner, SystemCommandRunner } from './commands.ts'
-import { bootId, deleteJournal, isAlive, listJournals, readJournal, writeJournalRecord } from './journal.ts'
+import { bootId, deleteJournal, isHeld, listJournals, readJournal, writeJournalRecord } from './journal.ts'
 import { type UndoStep, undoAll, undoneByReboot } from './undo-step.ts'
 
 export interface CleanupOptions {
@@ -27,7 +27,7 @@ export async function cleanup(name: string, options: CleanupOptions): Promise<Cl
   const log = options.log ?? silentLogger
   const record = await readJournal(options.stateDirectory, name)
   if (record === undefined) return { name, outcome: 'clean', undone: 0, failures: [] }
-  if (isAlive(record.owner)) return { name, outcome: 'running', undone: 0, failures: [] }
+  if (isHeld(record)) return { name, outcome: 'running', undone: 0, failures: [] }
   const rebooted = record.owner.bootId !== bootId()
   let left: readonly UndoStep[] = rebooted
     ? record.steps.filter((step) => !undoneByReboot(step))

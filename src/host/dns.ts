@@ -11,13 +11,14 @@ import { type CommandRunner, must } from './commands.ts'
 import {
   type DnsDecision,
   type DnsFacts,
+  type DnsMode,
   debianRecordName,
   decideDns,
   nameserversOf
 } from './dns-decision.ts'
 import { captureFile, overwriteFile, sha256 } from './file-backup.ts'
 import type { StepLog } from './journal.ts'
-import type { UndoStep } from './undo-step.ts'
+import { type UndoStep, undoStep } from './undo-step.ts'
 
 /** glibc reads no more servers than these (resolv.conf(5), MAXNS). */
 const MAX_SERVERS = 3
@@ -72,30 +73,135 @@ async function gatherDnsFacts(
   return { resolved, resolvconf, resolvConf, nsswitch, interfaceOrder, netns }
 }
 
-/** Puts the settings in force. What has to be undone is in the journal, also when this fails halfway. */
-export async function applyDns(settings: DnsSettings, context: DnsContext): Promise<DnsDecision> {
-  const facts = await gatherDnsFacts(context.runner, context.paths, context.netns)
-  const decision = decideDns(facts)
-  for (const line of decision.trace) context.log.log('debug', `name resolution: ${line}`)
-  switch (decision.mode) {
-    case 'resolvectl':
-      await applyResolvectl(settings, context)
-      break
-    case 'resolvconf':
-      await applyResolvconf(settings, facts, context)
-      break
-    case 'file':
-      warnAboutSplit(settings, context)
-      await applyFile(
-        context.paths.resolvConf,
-        resolvConfText(settings, facts.resolvConf, context.interface),
-        context
-      )
-      break
-    case 'netns-file':
-      await applyNetnsFile(settings, context)
+/**
+ * The tunnel's name servers while they are in force. What has to be undone is in the journal before it is done, also when a
+ * change fails halfway.
+ */
+export class NameResolution {
+  readonly #context: DnsContext
+  #inForce: { readonly facts: DnsFacts; readonly decision: DnsDecision } | undefined
+  #steps: UndoStep[] = []
+
+  constructor(context: DnsContext) {
+    this.#context = context
   }
-  return decision
+
+  /** How the servers were set; null while there are none. */
+  get mode(): DnsMode | null {
+    return this.#inForce?.decision.mode ?? null
+  }
+
+  /**
+   * Puts settings in force, or others in place of those that are, without a moment in between in which names are asked
+   * elsewhere; undefined takes them back.
+   */
+  async set(settings: DnsSettings | undefined): Promise<void> {
+    if (settings === undefined || settings.servers.length === 0) {
+      await this.#takeBack()
+      return
+    }
+    this.#inForce ??= await this.#decide()
+    const { facts, decision } = this.#inForce
+    switch (decision.mode) {
+      case 'resolvectl':
+        return this.#setResolvectl(settings)
+      case 'resolvconf':
+        return this.#setResolvconf(settings, facts)
+      case 'file':
+        return this.#setResolvConfFile(settings, facts)
+      case 'netns-file':
+        return this.#setNetnsFile(settings)
+    }
+  }
+
+  async #decide(): Promise<{ facts: DnsFacts; decision: DnsDecision }> {
+    const { runner, paths, netns, log } = this.#context
+    const facts = await gatherDnsFacts(runner, paths, netns)
+    const decision = decideDns(facts)
+    for (const line of decision.trace) log.log('debug', `name resolution: ${line}`)
+    return { facts, decision }
+  }
+
+  async #takeBack(): Promise<void> {
+    const { runner, log, netns, journal } = this.#context
+    for (const step of this.#steps.splice(0).reverse()) {
+      await undoStep(step, { runner, log, netns })
+      await journal.remove(step)
+    }
+    this.#inForce = undefined
+  }
+
+  async #setResolvectl(settings: DnsSettings): Promise<void> {
+    const { runner, interface: device, index } = this.#context
+    const again = this.#steps.length > 0
+    await this.#note({ kind: 'resolvectl', interface: device, index })
+    // What the gateway sends decides where names are asked, not what is appended to them: routing domains only.
+    const domains = settings.domains.map((domain) => `~${domain}`)
+    if (settings.exclusive) domains.unshift('~.')
+    if (again && domains.length === 0) domains.push('')
+    // Domains and default-route come before the servers, so that no name is asked of them that is not theirs.
+    if (domains.length > 0) await must(runner, ['resolvectl', 'domain', device, ...domains])
+    const byDefault = settings.exclusive || settings.domains.length === 0
+    await must(runner, ['resolvectl', 'default-route', device, String(byDefault)])
+    await must(runner, ['resolvectl', 'dns', device, ...settings.servers])
+  }
+
+  async #setResolvconf(settings: DnsSettings, facts: DnsFacts): Promise<void> {
+    const { runner, interface: device } = this.#context
+    const open = facts.resolvconf === 'openresolv'
+    const record = open ? device : debianRecordName(device, facts.interfaceOrder)
+    const lines = settings.servers.map((server) => `nameserver ${server}`)
+    if (settings.domains.length > 0) lines.push(`search ${settings.domains.join(' ')}`)
+    const flags = open ? ['-m', '0', ...(settings.exclusive ? ['-x'] : [])] : []
+    await this.#note({ kind: 'resolvconf', record, force: open })
+    await must(runner, ['resolvconf', '-a', record, ...flags], { input: `${lines.join('\n')}\n` })
+  }
+
+  async #setResolvConfFile(settings: DnsSettings, facts: DnsFacts): Promise<void> {
+    const { paths, interface: device } = this.#context
+    this.#warnAboutSplit(settings)
+    await this.#setFile(paths.resolvConf, resolvConfText(settings, facts.resolvConf, device))
+  }
+
+  async #setNetnsFile(settings: DnsSettings): Promise<void> {
+    const { paths, netns, interface: device } = this.#context
+    const folder = join(paths.netnsFolder, netns ?? '')
+    for (const path of [dirname(folder), folder]) {
+      if (await exists(path)) continue
+      await this.#note({ kind: 'directory', path })
+      await mkdir(path, { recursive: true, mode: 0o755 })
+    }
+    // In a namespace of its own the tunnel is all there is.
+    const text = resolvConfText({ ...settings, exclusive: true }, null, device)
+    await this.#setFile(join(folder, 'resolv.conf'), text)
+  }
+
+  async #setFile(path: string, text: string): Promise<void> {
+    const old = this.#steps.find((step) => step.kind === 'file')
+    const before = old?.kind === 'file' ? old.before : await captureFile(path)
+    const fresh: UndoStep = { kind: 'file', path, writtenSha256: sha256(text), before }
+    if (old?.kind === 'file' && old.writtenSha256 === fresh.writtenSha256) return
+    await this.#note(fresh)
+    await overwriteFile(path, text, before)
+    if (old === undefined) return
+    this.#steps = this.#steps.filter((step) => step !== old)
+    await this.#context.journal.remove(old)
+  }
+
+  #warnAboutSplit(settings: DnsSettings): void {
+    if (settings.exclusive || settings.domains.length === 0) return
+    this.#context.log.log(
+      'warn',
+      'without systemd-resolved all names are asked of the tunnel’s servers, not only those of its domains'
+    )
+  }
+
+  async #note(step: UndoStep): Promise<void> {
+    const same = JSON.stringify(step)
+    if (this.#steps.some((one) => JSON.stringify(one) === same)) return
+    this.#steps.push(step)
+    await this.#context.journal.add(step)
+  }
 }
 
 /** Contents of a resolv.conf: the tunnel's servers first; the options that were there stay. */
@@ -112,59 +218,6 @@ export function resolvConfText(settings: DnsSettings, before: string | null, dev
   if (search.length > 0) lines.push(`search ${search.join(' ')}`)
   for (const [line] of old.matchAll(/^\s*(?:options|sortlist)\s+.+$/gm)) lines.push(line.trim())
   return `${lines.join('\n')}\n`
-}
-
-async function applyResolvectl(settings: DnsSettings, context: DnsContext): Promise<void> {
-  await note({ kind: 'resolvectl', interface: context.interface, index: context.index }, context)
-  const device = context.interface
-  // What the gateway sends decides where names are asked, not what is appended to them: routing domains only.
-  const domains = settings.domains.map((domain) => `~${domain}`)
-  if (settings.exclusive) domains.unshift('~.')
-  // Domains and default-route come before the servers, so that no name is asked of them that is not theirs.
-  if (domains.length > 0) await must(context.runner, ['resolvectl', 'domain', device, ...domains])
-  const byDefault = settings.exclusive || settings.domains.length === 0
-  await must(context.runner, ['resolvectl', 'default-route', device, String(byDefault)])
-  await must(context.runner, ['resolvectl', 'dns', device, ...settings.servers])
-}
-
-async function applyResolvconf(settings: DnsSettings, facts: DnsFacts, context: DnsContext): Promise<void> {
-  const open = facts.resolvconf === 'openresolv'
-  const record = open ? context.interface : debianRecordName(context.interface, facts.interfaceOrder)
-  const lines = settings.servers.map((server) => `nameserver ${server}`)
-  if (settings.domains.length > 0) lines.push(`search ${settings.domains.join(' ')}`)
-  const flags = open ? ['-m', '0', ...(settings.exclusive ? ['-x'] : [])] : []
-  await note({ kind: 'resolvconf', record, force: open }, context)
-  await must(context.runner, ['resolvconf', '-a', record, ...flags], { input: `${lines.join('\n')}\n` })
-}
-
-async function applyNetnsFile(settings: DnsSettings, context: DnsContext): Promise<void> {
-  const folder = join(context.paths.netnsFolder, context.netns ?? '')
-  for (const path of [dirname(folder), folder]) {
-    if (await exists(path)) continue
-    await note({ kind: 'directory', path }, context)
-    await mkdir(path, { recursive: true, mode: 0o755 })
-  }
-  // In a namespace of its own the tunnel is all there is.
-  const text = resolvConfText({ ...settings, exclusive: true }, null, context.interface)
-  await applyFile(join(folder, 'resolv.conf'), text, context)
-}
-
-async function applyFile(path: string, text: string, context: DnsContext): Promise<void> {
-  const before = await captureFile(path)
-  await note({ kind: 'file', path, writtenSha256: sha256(text), before }, context)
-  await overwriteFile(path, text, before)
-}
-
-function warnAboutSplit(settings: DnsSettings, context: DnsContext): void {
-  if (settings.exclusive || settings.domains.length === 0) return
-  context.log.log(
-    'warn',
-    'without systemd-resolved all names are asked of the tunnel’s servers, not only those of its domains'
-  )
-}
-
-async function note(step: UndoStep, context: DnsContext): Promise<void> {
-  await context.journal.add(step)
 }
 
 async function resolvedState(runner: CommandRunner): Promise<DnsFacts['resolved']> {

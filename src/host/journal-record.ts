@@ -17,7 +17,10 @@ export interface ProcessIdentity {
 export interface JournalRecord {
   readonly schemaVersion: 1
   readonly name: string
+  /** The process that the session is. */
   readonly owner: ProcessIdentity
+  /** The process that keeps the host for it, where that is another one (`--setuid`). */
+  readonly keeper?: ProcessIdentity | undefined
   /** RFC 3339. */
   readonly since: string
   /** Network namespace of `ip netns` that the tunnel's device is in. */
@@ -61,6 +64,7 @@ const Step = v.variant('kind', [
   v.object({ kind: v.literal('resolvconf'), record: Text, force: v.boolean() }),
   v.object({ kind: v.literal('file'), path: Text, writtenSha256: Text, before: v.nullable(Before) }),
   v.object({ kind: v.literal('directory'), path: Text }),
+  v.object({ kind: v.literal('pid-file'), path: Text, pid: v.number() }),
   v.object({
     kind: v.literal('script'),
     argv: v.array(Text),
@@ -68,10 +72,12 @@ const Step = v.variant('kind', [
     timeoutMs: v.number()
   })
 ])
+const Process = v.object({ pid: v.number(), startTicks: v.nullable(Text), bootId: Text })
 const Record = v.object({
   schemaVersion: v.literal(1),
   name: Text,
-  owner: v.object({ pid: v.number(), startTicks: v.nullable(Text), bootId: Text }),
+  owner: Process,
+  keeper: v.optional(Process),
   since: Text,
   netns: v.nullable(Text),
   steps: v.array(Step)

@@ -42,7 +42,14 @@ export function memoryLog(): StepLog {
   }
 }
 
-/** The journal of the session that this process runs. */
+export interface JournalOptions {
+  /** Network namespace of `ip netns` that the device is in. */
+  readonly netns?: string | undefined
+  /** The process that the session is, when this one only keeps its host for it. */
+  readonly owner?: ProcessIdentity | undefined
+}
+
+/** The journal of the session that this process runs, or keeps the host for. */
 export class Journal implements StepLog {
   readonly #path: string
   #record: JournalRecord
@@ -57,22 +64,19 @@ export class Journal implements StepLog {
    * Begins a journal in the state folder.
    * @throws SystemError `session-running` when another process holds that name, `session-stale` when one died holding it
    */
-  static async open(
-    stateDirectory: string,
-    name: string,
-    options: { netns?: string } = {}
-  ): Promise<Journal> {
+  static async open(stateDirectory: string, name: string, options: JournalOptions = {}): Promise<Journal> {
     const path = journalPath(stateDirectory, name)
     await ensurePrivateDirectory(stateDirectory)
     await ensurePrivateDirectory(journalDirectory(stateDirectory))
     await refuseExisting(path, name)
-    const owner = ownIdentity()
+    const { owner, netns } = options
     const record: JournalRecord = {
       schemaVersion: 1,
       name,
-      owner,
+      owner: owner ?? ownIdentity(),
+      ...(owner === undefined ? {} : { keeper: ownIdentity() }),
       since: new Date().toISOString(),
-      netns: options.netns ?? null,
+      netns: netns ?? null,
       steps: []
     }
     await claim(path, name, record)
@@ -134,6 +138,11 @@ export async function deleteJournal(stateDirectory: string, name: string): Promi
   await rm(journalPath(stateDirectory, name), { force: true })
 }
 
+/** True while the session runs, or somebody still undoes what it did. */
+export function isHeld(record: Pick<JournalRecord, 'owner' | 'keeper'>): boolean {
+  return isAlive(record.owner) || (record.keeper !== undefined && isAlive(record.keeper))
+}
+
 /** True while that very process lives. */
 export function isAlive(owner: ProcessIdentity): boolean {
   if (owner.bootId !== bootId()) return false
@@ -142,7 +151,11 @@ export function isAlive(owner: ProcessIdentity): boolean {
 }
 
 export function ownIdentity(): ProcessIdentity {
-  return { pid: process.pid, startTicks: startTicksOf(process.pid), bootId: bootId() }
+  return identityOf(process.pid)
+}
+
+export function identityOf(pid: number): ProcessIdentity {
+  return { pid, startTicks: startTicksOf(pid), bootId: bootId() }
 }
 
 /** Changes with every start of the machine. */
@@ -190,6 +203,15 @@ async function refuseExisting(path: string, name: string): Promise<void> {
       `the session ${name} is running already (process ${found.owner.pid})`,
       {
         hint: `end that one first (it ends cleanly on SIGTERM)`
+      }
+    )
+  }
+  if (isHeld(found)) {
+    throw new SystemError(
+      'session-ending',
+      `an earlier session ${name} has ended and is still being undone`,
+      {
+        hint: 'try again in a moment'
       }
     )
   }

@@ -34,6 +34,8 @@ export interface NetworkWatchOptions {
 }
 
 export interface NetworkWatch {
+  /** Has the monitor run by whoever this process is after `change`: it could not end one that is root's. */
+  restart(change: () => void): void
   close(): void
 }
 
@@ -66,7 +68,7 @@ class Watch implements NetworkWatch {
   readonly #options: NetworkWatchOptions
   readonly #log: Logger
   #child: ChildProcess | undefined
-  #restart: NodeJS.Timeout | undefined
+  #restartTimer: NodeJS.Timeout | undefined
   #restarts = 0
   #seen = { routes: false, addresses: false, links: false }
   #quiet: NodeJS.Timeout | undefined
@@ -80,10 +82,24 @@ class Watch implements NetworkWatch {
     this.#start()
   }
 
+  restart(change: () => void): void {
+    clearTimeout(this.#restartTimer)
+    this.#child?.kill('SIGTERM')
+    this.#child = undefined
+    change()
+    this.#startAgain()
+  }
+
   close(): void {
     this.#closed = true
-    for (const timer of [this.#quiet, this.#longest, this.#restart]) clearTimeout(timer)
+    for (const timer of [this.#quiet, this.#longest, this.#restartTimer]) clearTimeout(timer)
     this.#child?.kill('SIGTERM')
+  }
+
+  #startAgain(): void {
+    this.#start()
+    // Whatever happened in between went unseen.
+    this.#note('routes')
   }
 
   #start(): void {
@@ -99,7 +115,7 @@ class Watch implements NetworkWatch {
     const ended = (why: string): void => {
       if (over) return
       over = true
-      this.#ended(why)
+      if (child === this.#child) this.#ended(why)
     }
     child.once('error', (error) => ended(error.message))
     child.once('exit', (code, signal) => ended(`it ended (${signal ?? code})`))
@@ -117,12 +133,8 @@ class Watch implements NetworkWatch {
       )
       return
     }
-    this.#restart = setTimeout(() => {
-      this.#start()
-      // Whatever happened in between went unseen.
-      this.#note('routes')
-    }, RESTART_DELAY_MS)
-    this.#restart.unref()
+    this.#restartTimer = setTimeout(() => this.#startAgain(), RESTART_DELAY_MS)
+    this.#restartTimer.unref()
   }
 
   #hear(line: string): void {

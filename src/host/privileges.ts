@@ -66,7 +66,9 @@ export async function lookUpUser(
   ])
   const [uid, gid] = [Number(user.stdout.trim() || Number.NaN), Number(group.stdout.trim() || Number.NaN)]
   if (user.exitCode !== 0 || group.exitCode !== 0 || !Number.isInteger(uid) || !Number.isInteger(gid)) {
-    throw new UsageError('unknown-user', `there is no user ${JSON.stringify(name)}`)
+    throw new UsageError('unknown-user', `there is no user ${JSON.stringify(name)}`, {
+      hint: 'name one that `id` knows, such as nobody'
+    })
   }
   return { name, uid, gid }
 }

@@ -3,11 +3,11 @@
  * @module
  */
 import { type Logger, silentLogger } from '../log.ts'
-import { enterNamespace, SystemCommandRunner } from './commands.ts'
+import { enterNamespace, inNamespace, must, SystemCommandRunner } from './commands.ts'
 import { placeDevice } from './device.ts'
 import { memoryLog } from './journal.ts'
 import { canonicalAddress } from './pinned-routes.ts'
-import type { AppliedConfig, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
+import type { AppliedConfig, ConfigConflict, HostContext, InnerNetwork, TunnelConfig } from './types.ts'
 import { type UndoStep, undoAll } from './undo-step.ts'
 import {
   runScript,
@@ -21,6 +21,8 @@ import {
 export interface ScriptOptions {
   /** A program's path, or a command line for the shell. */
   readonly script: string
+  /** The process that the session is, if it is not this one. */
+  readonly pid?: number
   readonly timeoutMs?: number
   readonly banner?: string
   readonly logLevel?: 0 | 1 | 2 | 3
@@ -50,7 +52,7 @@ type ScriptStep = Extract<UndoStep, { kind: 'script' }>
 class ScriptConfig implements AppliedConfig {
   readonly conflicts = []
   readonly dnsMode = null
-  readonly #config: TunnelConfig
+  #config: TunnelConfig
   readonly #options: ScriptOptions
   readonly #context: Required<Pick<HostContext, 'runner' | 'log' | 'journal'>>
   readonly #argv: readonly string[]
@@ -98,12 +100,27 @@ class ScriptConfig implements AppliedConfig {
   }
 
   /** The contract knows no change of addresses: the script takes down the old session and sets up the new. */
-  replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void> {
-    return this.#inTurn(async () => {
+  async reconfigure(network: InnerNetwork): Promise<readonly ConfigConflict[]> {
+    await this.#inTurn(async () => {
       if (this.#step === undefined) return
       await this.#disconnect()
-      this.#settings = { ...this.#settings, addresses }
+      this.#config = { ...this.#config, ...network }
+      this.#settings = { ...settingsOf(this.#config, this.#options), gateway: this.#settings.gateway }
       await this.#connect()
+    })
+    return []
+  }
+
+  /** Nor a change of MTU: this one is ours. */
+  setMtu(mtu: number): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#step === undefined) return
+      const { interface: device, netns } = this.#config
+      const tunnel = inNamespace(
+        this.#context.runner,
+        netns === undefined ? undefined : { kind: 'name', name: netns }
+      )
+      await must(tunnel, ['ip', 'link', 'set', 'dev', device, 'mtu', String(mtu)])
     })
   }
 
@@ -156,6 +173,7 @@ function settingsOf(config: TunnelConfig, options: ScriptOptions): ScriptSetting
     dnsServers: config.dns?.servers ?? [],
     splitDomains: config.dns?.exclusive === false ? config.dns.domains : [],
     searchDomains: config.dns?.exclusive === true ? config.dns.domains : [],
+    ...(options.pid === undefined ? {} : { pid: options.pid }),
     ...(options.banner === undefined ? {} : { banner: options.banner }),
     ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel })
   }

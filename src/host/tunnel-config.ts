@@ -9,18 +9,22 @@
 import { SystemError } from '../errors.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { addressFamily } from '../wire/address.ts'
-import { type Cidr, formatCidr } from '../wire/cidr.ts'
 import { type CommandRunner, commandFailure, inNamespace, must, SystemCommandRunner } from './commands.ts'
 import { type DeviceState, placeDevice } from './device.ts'
-import { applyDns, type DnsPaths, SYSTEM_DNS_PATHS } from './dns.ts'
+import { type DnsPaths, type DnsSettings, NameResolution, SYSTEM_DNS_PATHS } from './dns.ts'
 import type { DnsMode } from './dns-decision.ts'
 import { memoryLog, type StepLog } from './journal.ts'
 import { canonicalAddress, PinnedRoutes } from './pinned-routes.ts'
-import { covers, halves, parseNetwork, type RouteSpec, routeArgv } from './route.ts'
-import type { AppliedConfig, ConfigConflict, HostContext, TunnelAddress, TunnelConfig } from './types.ts'
-import { type UndoStep, undoAll, undoStep } from './undo-step.ts'
-
-export type { AppliedConfig, HostContext, TunnelConfig } from './types.ts'
+import { TunnelRoutes } from './tunnel-routes.ts'
+import type {
+  AppliedConfig,
+  ConfigConflict,
+  HostContext,
+  InnerNetwork,
+  TunnelAddress,
+  TunnelConfig
+} from './types.ts'
+import { type UndoContext, type UndoStep, undoAll, undoStep } from './undo-step.ts'
 
 /** Least MTU that IPv6 works with (RFC 8200 section 5). */
 const MIN_IPV6_MTU = 1280
@@ -48,7 +52,6 @@ type AddressStep = Extract<UndoStep, { kind: 'address' }>
 
 class AppliedTunnelConfig implements AppliedConfig {
   readonly conflicts: ConfigConflict[] = []
-  dnsMode: DnsMode | null = null
   readonly #config: TunnelConfig
   readonly #runner: CommandRunner
   /** Runs commands where the device is. */
@@ -56,8 +59,13 @@ class AppliedTunnelConfig implements AppliedConfig {
   readonly #log: Logger
   readonly #journal: StepLog
   readonly #dnsPaths: DnsPaths
+  readonly #undoContext: UndoContext
   readonly #pins: PinnedRoutes
-  readonly #networks: readonly Cidr[]
+  readonly #routes: TunnelRoutes
+  #dns: NameResolution | undefined
+  #dnsSettings: DnsSettings | undefined
+  /** Addresses of the gateway. */
+  #gateway: readonly string[]
   #index = 0
   #ipv6 = true
   #undone = false
@@ -74,34 +82,44 @@ class AppliedTunnelConfig implements AppliedConfig {
     )
     this.#journal = context.journal ?? memoryLog()
     this.#dnsPaths = context.dnsPaths ?? SYSTEM_DNS_PATHS
-    this.#pins = new PinnedRoutes({
-      runner: this.#runner,
-      journal: this.#journal,
-      log: this.#log,
-      interface: config.interface
-    })
-    this.#networks = config.routes.map(toNetwork)
+    this.#undoContext = { runner: this.#runner, log: this.#log, netns: config.netns ?? null }
+    const shared = { runner: this.#runner, journal: this.#journal, log: this.#log }
+    this.#pins = new PinnedRoutes({ ...shared, interface: config.interface })
+    this.#routes = new TunnelRoutes(
+      {
+        undo: this.#undoContext,
+        tunnel: this.#tunnel,
+        journal: this.#journal,
+        interface: config.interface,
+        report: (kind, subject, message) => this.#report(kind, subject, message)
+      },
+      config.routes
+    )
+    this.#dnsSettings = config.dns
+    this.#gateway = config.pinned.map(canonicalAddress)
+  }
+
+  get dnsMode(): DnsMode | null {
+    return this.#dns?.mode ?? null
   }
 
   async apply(): Promise<void> {
     const device = await placeDevice(this.#runner, this.#config.interface, this.#config.netns)
     this.#index = device.index
-    await this.#note({ kind: 'link', interface: this.#config.interface, ...device })
+    await this.#journal.add({ kind: 'link', interface: this.#config.interface, ...device })
     await this.#setUpLink(device)
     for (const address of this.#config.addresses) await this.#addAddress(address)
     // Before the link is up, so that no name is asked of the tunnel's servers that is not theirs.
-    await this.#setUpDns()
+    await this.#setUpDns(this.#config.dns)
     await must(this.#tunnel, ['ip', 'link', 'set', 'dev', this.#config.interface, 'up'])
-    // The gateway's own route has to be there before a route into the tunnel covers the gateway.
-    for (const address of this.#config.pinned) await this.#pin(address)
-    for (const network of this.#networks) await this.#addRoutes(network)
+    await this.#setUpRoutes()
   }
 
   undo(): Promise<void> {
     return this.#inTurn(async () => {
       this.#undone = true
-      const context = { runner: this.#runner, log: this.#log, netns: this.#config.netns ?? null }
-      const failures = await undoAll(this.#journal.steps, context, (step) => this.#journal.remove(step))
+      const { steps } = this.#journal
+      const failures = await undoAll(steps, this.#undoContext, (step) => this.#journal.remove(step))
       const [first] = failures
       if (first === undefined) return
       throw new SystemError('undo-incomplete', `not everything could be undone: ${first.message}`, {
@@ -113,10 +131,9 @@ class AppliedTunnelConfig implements AppliedConfig {
 
   updatePinned(addresses: readonly string[]): Promise<void> {
     return this.#change(async () => {
-      const wanted = addresses.map(canonicalAddress)
-      for (const address of wanted) await this.#pin(address)
-      for (const address of this.#pins.addresses)
-        if (!wanted.includes(address)) await this.#pins.unpin(address)
+      this.#gateway = addresses.map(canonicalAddress)
+      await this.#pinAll()
+      await this.#unpinOthers()
     })
   }
 
@@ -128,19 +145,24 @@ class AppliedTunnelConfig implements AppliedConfig {
     return moved
   }
 
-  replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void> {
+  async reconfigure(network: InnerNetwork): Promise<readonly ConfigConflict[]> {
+    const known = this.conflicts.length
+    await this.#change(async () => {
+      this.#routes.plan(network.routes)
+      await this.#replaceAddresses(network.addresses)
+      if (JSON.stringify(network.dns) !== JSON.stringify(this.#dnsSettings)) {
+        this.#dnsSettings = network.dns
+        await this.#setUpDns(network.dns)
+      }
+      await this.#setUpRoutes()
+      await this.#unpinOthers()
+    })
+    return this.conflicts.slice(known)
+  }
+
+  setMtu(mtu: number): Promise<void> {
     return this.#change(async () => {
-      const wanted = addresses.map(addressText)
-      const steps = this.#journal.steps.filter((step): step is AddressStep => step.kind === 'address')
-      // New ones first: routes would go with the last address of a family.
-      for (const address of addresses) {
-        if (!steps.some((step) => step.address === addressText(address))) await this.#addAddress(address)
-      }
-      const context = { runner: this.#runner, log: this.#log, netns: this.#config.netns ?? null }
-      for (const step of steps.filter((one) => !wanted.includes(one.address))) {
-        await undoStep(step, context)
-        await this.#journal.remove(step)
-      }
+      await must(this.#tunnel, ['ip', 'link', 'set', 'dev', this.#config.interface, 'mtu', String(mtu)])
     })
   }
 
@@ -155,27 +177,40 @@ class AppliedTunnelConfig implements AppliedConfig {
     if (device.addressGeneration !== null) await this.#tunnel.run([...on, 'addrgenmode', 'none'])
   }
 
+  async #replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void> {
+    const steps = this.#journal.steps.filter((step): step is AddressStep => step.kind === 'address')
+    // New ones first: routes would go with the last address of a family.
+    for (const address of addresses) {
+      if (!steps.some((step) => step.address === addressText(address))) await this.#addAddress(address)
+    }
+    const wanted = addresses.map(addressText)
+    for (const step of steps.filter((one) => !wanted.includes(one.address))) {
+      await undoStep(step, this.#undoContext)
+      await this.#journal.remove(step)
+    }
+  }
+
   async #addAddress(address: TunnelAddress): Promise<void> {
     const text = addressText(address)
     const v6 = addressFamily(address.address) === 6
     if (v6 && !this.#ipv6) return
-    const step: UndoStep = {
-      kind: 'address',
-      interface: this.#config.interface,
-      index: this.#index,
-      address: text
-    }
-    const on = ['dev', this.#config.interface, ...(v6 ? ['nodad'] : [])]
-    const failure = await this.#try(step, this.#tunnel, ['ip', 'addr', 'add', text, ...on])
-    if (failure === undefined || /already assigned|file exists/i.test(failure.message)) return
+    const { interface: device } = this.#config
+    const step: UndoStep = { kind: 'address', interface: device, index: this.#index, address: text }
+    await this.#journal.add(step)
+    const result = await this.#tunnel.run([
+      ...['ip', 'addr', 'add', text, 'dev', device],
+      ...(v6 ? ['nodad'] : [])
+    ])
+    if (result.exitCode === 0) return
+    await this.#journal.remove(step)
+    const failure = commandFailure(result)
+    if (/already assigned|file exists/i.test(failure.message)) return
     if (!v6 || !/disabled|permission denied|not supported/i.test(failure.message)) throw failure
     this.#giveUpIpv6('IPv6 is disabled on this machine')
   }
 
-  async #setUpDns(): Promise<void> {
-    const { dns } = this.#config
-    if (dns === undefined || dns.servers.length === 0) return
-    const decision = await applyDns(dns, {
+  async #setUpDns(dns: DnsSettings | undefined): Promise<void> {
+    this.#dns ??= new NameResolution({
       runner: this.#runner,
       journal: this.#journal,
       log: this.#log,
@@ -184,10 +219,10 @@ class AppliedTunnelConfig implements AppliedConfig {
       index: this.#index,
       netns: this.#config.netns ?? null
     })
-    this.dnsMode = decision.mode
-    if (this.#networks.length === 0) return
-    for (const server of dns.servers) {
-      if (this.#networks.some((network) => covers(network, server))) continue
+    await this.#dns.set(dns)
+    if (this.#routes.none) return
+    for (const server of dns?.servers ?? []) {
+      if (this.#routes.cover(server)) continue
       this.#report(
         'dns-outside-tunnel',
         server,
@@ -196,68 +231,29 @@ class AppliedTunnelConfig implements AppliedConfig {
     }
   }
 
-  /** Pins an address that a route into the tunnel covers. */
-  async #pin(address: string): Promise<void> {
+  async #setUpRoutes(): Promise<void> {
+    // The gateway's own route has to be there before a route into the tunnel covers the gateway.
+    await this.#pinAll()
+    const gateway = this.#config.netns === undefined ? this.#gateway : []
+    await this.#routes.apply({ index: this.#index, ipv6: this.#ipv6, gateway })
+  }
+
+  /** Pins the gateway's addresses that a route into the tunnel covers. */
+  async #pinAll(): Promise<void> {
     // With the device in another namespace its routes do not concern the gateway's packets.
     if (this.#config.netns !== undefined) return
-    const canonical = canonicalAddress(address)
-    if (!this.#networks.some((network) => covers(network, canonical))) return
-    const pinned = await this.#pins.pin(canonical)
-    if (!pinned && this.#pins.addresses.includes(canonical)) {
-      this.#report(
-        'gateway-unrouted',
-        canonical,
-        `there is no route to the gateway ${canonical} at the moment`
-      )
+    for (const address of this.#gateway) {
+      if (!this.#routes.cover(address)) continue
+      const pinned = await this.#pins.pin(address)
+      if (pinned || !this.#pins.addresses.includes(address)) continue
+      this.#report('gateway-unrouted', address, `there is no route to the gateway ${address} at the moment`)
     }
   }
 
-  async #addRoutes(network: Cidr): Promise<void> {
-    if (network.family === 6 && !this.#ipv6) return
-    const text = formatCidr(network)
-    const own = this.#config.netns !== undefined
-    const isHost = network.prefixLength === (network.family === 4 ? 32 : 128)
-    if (!own && isHost && this.#config.pinned.some((address) => covers(network, canonicalAddress(address)))) {
-      this.#report('route-is-gateway', text, `${text} is the gateway itself and stays outside the tunnel`)
-      return
+  async #unpinOthers(): Promise<void> {
+    for (const address of this.#pins.addresses) {
+      if (!this.#gateway.includes(address) || !this.#routes.cover(address)) await this.#pins.unpin(address)
     }
-    for (const part of own ? [network] : halves(network)) await this.#addRoute(part)
-  }
-
-  async #addRoute(network: Cidr): Promise<void> {
-    const device = this.#config.interface
-    const route: RouteSpec = {
-      family: network.family,
-      destination: formatCidr(network),
-      type: 'unicast',
-      device
-    }
-    const step: UndoStep = { kind: 'tunnel-route', interface: device, index: this.#index, route }
-    const failure = await this.#try(step, this.#tunnel, routeArgv('add', route))
-    if (failure === undefined) return
-    if (!/file exists/i.test(failure.message)) throw failure
-    this.#report(
-      'route-exists',
-      route.destination,
-      `there is a route to ${route.destination} already; it stays outside the tunnel`
-    )
-  }
-
-  /** Runs one change that either happens or does not; a refused one leaves no note. */
-  async #try(
-    step: UndoStep,
-    runner: CommandRunner,
-    argv: readonly string[]
-  ): Promise<SystemError | undefined> {
-    await this.#note(step)
-    const result = await runner.run(argv)
-    if (result.exitCode === 0) return undefined
-    await this.#journal.remove(step)
-    return commandFailure(result)
-  }
-
-  async #note(step: UndoStep): Promise<void> {
-    await this.#journal.add(step)
   }
 
   #giveUpIpv6(why: string): void {
@@ -287,10 +283,4 @@ class AppliedTunnelConfig implements AppliedConfig {
 
 function addressText(address: TunnelAddress): string {
   return `${canonicalAddress(address.address)}/${address.prefixLength}`
-}
-
-function toNetwork(text: string): Cidr {
-  const network = parseNetwork(text)
-  if (network === undefined) throw new SystemError('bad-route', `${JSON.stringify(text)} is not a network`)
-  return network
 }

@@ -13,18 +13,22 @@ export interface TunnelAddress {
   readonly prefixLength: number
 }
 
-export interface TunnelConfig {
+/** What the gateway decides, and may decide anew with each fresh SA. */
+export interface InnerNetwork {
+  readonly addresses: readonly TunnelAddress[]
+  /** Networks behind the tunnel, CIDR notation; none leaves all routes alone. */
+  readonly routes: readonly string[]
+  readonly dns?: DnsSettings | undefined
+}
+
+export interface TunnelConfig extends InnerNetwork {
   /** Name of the device; it exists already. */
   readonly interface: string
   /** Network namespace of `ip netns` that the device is in, or is to be moved into. */
   readonly netns?: string | undefined
-  readonly addresses: readonly TunnelAddress[]
   readonly mtu: number
-  /** Networks behind the tunnel, CIDR notation; none leaves all routes alone. */
-  readonly routes: readonly string[]
   /** Addresses of the gateway: their packets stay outside the tunnel. */
   readonly pinned: readonly string[]
-  readonly dns?: DnsSettings | undefined
 }
 
 export interface HostContext {
@@ -58,6 +62,28 @@ export interface AppliedConfig {
   updatePinned(addresses: readonly string[]): Promise<void>
   /** The network changed: finds the way to the gateway anew. @returns the gateway addresses whose way changed */
   repin(): Promise<readonly string[]>
-  /** The gateway gave us other addresses. */
-  replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void>
+  /** A fresh SA came with another network. @returns what of it could not be set as asked */
+  reconfigure(network: InnerNetwork): Promise<readonly ConfigConflict[]>
+  /** The path carries less than it did. */
+  setMtu(mtu: number): Promise<void>
+}
+
+/** Configures the host for one session, and keeps the journal of it. */
+export interface HostSession {
+  /** Once. @throws SystemError when the system refuses; what was done until then is undone */
+  apply(config: TunnelConfig): Promise<AppliedConfig>
+  /** Takes everything back and ends the journal; what cannot be undone stays in it. @throws SystemError naming that */
+  close(): Promise<void>
+}
+
+/** Which session, and what it may do to the host. */
+export interface HostSettings {
+  readonly stateDirectory: string
+  readonly sessionName: string
+  /** Network namespace of `ip netns` that the device lives in. */
+  readonly netns?: string | undefined
+  /** A vpnc-script that does the configuring: a program's path, or a command line for the shell. */
+  readonly script?: string | undefined
+  /** A file that holds the process id for as long as the session runs; an absolute path. */
+  readonly pidFile?: string | undefined
 }

@@ -11,6 +11,7 @@ import type { Logger } from '../log.ts'
 import { type CommandRunner, commandFailure, inNamespace } from './commands.ts'
 import { deviceState } from './device.ts'
 import { type FileBefore, removeDirectoryIfEmpty, restoreFile } from './file-backup.ts'
+import { removePidFile } from './pid-file.ts'
 import { type RouteSpec, routeArgv } from './route.ts'
 import { runScript } from './vpnc-script.ts'
 
@@ -44,6 +45,7 @@ export type UndoStep =
       readonly before: FileBefore | null
     }
   | { readonly kind: 'directory'; readonly path: string }
+  | { readonly kind: 'pid-file'; readonly path: string; readonly pid: number }
   /** A vpnc-script was run; it is run again to disconnect. */
   | {
       readonly kind: 'script'
@@ -87,6 +89,8 @@ export async function undoStep(step: UndoStep, context: UndoContext): Promise<vo
       return restoreFile(step.path, step.writtenSha256, step.before, context.log)
     case 'directory':
       return removeDirectoryIfEmpty(step.path)
+    case 'pid-file':
+      return removePidFile(step.path, step.pid)
     case 'script':
       return runScript(context.runner, step.argv, { ...step.variables, reason: 'disconnect' }, step.timeoutMs)
   }
@@ -94,7 +98,7 @@ export async function undoStep(step: UndoStep, context: UndoContext): Promise<vo
 
 /** True for changes that a restart of the machine has undone already. */
 export function undoneByReboot(step: UndoStep): boolean {
-  return step.kind !== 'file' && step.kind !== 'directory'
+  return step.kind !== 'file' && step.kind !== 'directory' && step.kind !== 'pid-file'
 }
 
 async function undoLink(tunnel: CommandRunner, step: Extract<UndoStep, { kind: 'link' }>): Promise<void> {

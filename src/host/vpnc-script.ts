@@ -4,6 +4,7 @@
  * @module
  */
 import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { SystemError } from '../errors.ts'
 import { addressFamily, addressFromBytes } from '../wire/address.ts'
 import { formatCidr, netmaskFromPrefixLength, networkOf } from '../wire/cidr.ts'
@@ -17,6 +18,8 @@ export type ScriptReason = 'pre-init' | 'connect' | 'disconnect' | 'attempt-reco
 
 /** What the script is told about the session. */
 export interface ScriptSettings {
+  /** Process id of the session; this process when absent. */
+  readonly pid?: number
   readonly gateway: string
   readonly interface: string
   readonly mtu: number
@@ -45,7 +48,7 @@ export function scriptVariables(reason: ScriptReason, settings: ScriptSettings):
   const variables: Record<string, string> = {
     reason,
     VPNGATEWAY: settings.gateway,
-    VPNPID: String(process.pid),
+    VPNPID: String(settings.pid ?? process.pid),
     TUNDEV: settings.interface,
     LOG_LEVEL: String(settings.logLevel ?? 1),
     ...addressVariables(settings),
@@ -70,7 +73,7 @@ export function scriptEnvironment(variables: Readonly<Record<string, string>>): 
 
 /** How a script is started: a file directly, anything else as a command line for the shell, as its users are used to. */
 export function scriptArgv(script: string): string[] {
-  return existsSync(script) ? [script] : ['/bin/sh', '-c', script]
+  return existsSync(script) ? [resolve(script)] : ['/bin/sh', '-c', script]
 }
 
 /** Runs the script and waits for it. @throws SystemError when it cannot be run, fails, or takes too long */

@@ -209,6 +209,7 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     timings: DEFAULT_SESSION_TIMINGS,
     ladder: {},
     setuid: undefined,
+    pidFile: undefined,
     keyDirectory: undefined,
     rememberNetworks: false,
     ...changes

@@ -163,7 +163,8 @@ describeWith('namespaces', 'tun')('the host around a tunnel', () => {
     await applied.updatePinned(['198.18.0.2', network.gateway.address6 ?? '::1'])
     expect(await deviceTo('198.18.0.2')).toBe('wan0')
     expect(await deviceTo(network.gateway.address)).toBe('ike0')
-    await applied.replaceAddresses([{ address: '10.88.0.9', prefixLength: 32 }])
+    const { routes, dns } = fullTunnel()
+    await applied.reconfigure({ addresses: [{ address: '10.88.0.9', prefixLength: 32 }], routes, dns })
     const { stdout } = await client.run(['ip', '-brief', 'addr', 'show', 'dev', 'ike0'])
     expect(stdout).toMatch(/10\.88\.0\.9\/32/)
     expect(stdout).not.toMatch(/10\.88\.0\.7|fd00:88::7/)
@@ -197,8 +198,8 @@ describeWith('namespaces', 'tun')('the host around a tunnel', () => {
     )
     expect(applied.conflicts.map(({ kind, subject }) => [kind, subject])).toEqual([
       ['dns-outside-tunnel', '10.78.0.53'],
-      ['route-exists', '10.66.0.0/24'],
-      ['route-is-gateway', `${network.gateway.address}/32`]
+      ['route-is-gateway', `${network.gateway.address}/32`],
+      ['route-exists', '10.66.0.0/24']
     ])
     expect(await deviceTo('10.66.0.9')).toBe('wan0')
     expect(await deviceTo('10.77.0.9')).toBe('ike0')

@@ -10,7 +10,8 @@ import { waitUntil } from '../support/wait-until.ts'
 
 const SIGNALS = [
   ['SIGINT', 130],
-  ['SIGTERM', 143]
+  ['SIGTERM', 143],
+  ['SIGHUP', 129]
 ] as const
 const DNS = '10.99.0.53'
 
@@ -243,6 +244,16 @@ fi
     await site.client.run(['ip', 'link', 'del', 'dev', String(device)])
     await expectOneError(client, 71, 'device-gone', /device ike0 was deleted/)
     expect(client.all('disconnected')).toMatchObject([{ reason: 'device-gone' }])
+  })
+
+  it('puts everything back when it is its own mistake that ends it', async () => {
+    const mistake = "process.on('SIGWINCH', () => setTimeout(() => { throw new RangeError('too far') }))"
+    const env = { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(mistake)}"` }
+    const client = site.connect(site.gatewayAddress, [...psk, ...BRISK], { env })
+    await client.event('connected')
+    client.kill('SIGWINCH')
+    await expectOneError(client, 70, 'internal', /RangeError: too far/)
+    expect(client.all('disconnected')).toMatchObject([{ reason: 'internal-error' }])
   })
 
   it('changes nothing in the machine’s own folders', async () => {

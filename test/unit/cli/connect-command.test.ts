@@ -1,11 +1,10 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { exitCodeOf } from '../../../src/cli/background.ts'
 import { addConnectionOptions, EffectiveOptions } from '../../../src/cli/connection-options.ts'
-import { writePidFile } from '../../../src/cli/pid-file.ts'
 import { parseProfile } from '../../../src/cli/profile.ts'
 import { resolveOptions } from '../../../src/cli/resolve-options.ts'
 import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../../src/client/options.ts'
@@ -189,30 +188,5 @@ describe('the exit code of a detached session', () => {
     [null, null, 1]
   ])('for %s and %s is %i', (code, signal, wanted) => {
     expect(exitCodeOf(code, signal)).toBe(wanted)
-  })
-})
-
-describe('the pid file', () => {
-  it('holds the process id until it is removed', async () => {
-    const path = join(directory, 'pid')
-    const remove = writePidFile(path)
-    expect(await readFile(path, 'utf8')).toBe(`${process.pid}\n`)
-    remove()
-    await expect(readFile(path)).rejects.toMatchObject({ code: 'ENOENT' })
-    expect(remove).not.toThrow()
-  })
-
-  it("is left alone when it is somebody else's by then", async () => {
-    const path = join(directory, 'other')
-    const remove = writePidFile(path)
-    await writeFile(path, '1\n')
-    remove()
-    expect(await readFile(path, 'utf8')).toBe('1\n')
-  })
-
-  it('is an error of its own when it cannot be written', () => {
-    expect(() => writePidFile(join(directory, 'no', 'such', 'folder'))).toThrow(
-      expect.objectContaining({ code: 'pid-file', exitCode: 71 })
-    )
   })
 })

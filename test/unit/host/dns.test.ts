@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { applyDns, type DnsContext, type DnsSettings, resolvConfText } from '../../../src/host/dns.ts'
+import { type DnsContext, type DnsSettings, NameResolution, resolvConfText } from '../../../src/host/dns.ts'
 import { memoryLog } from '../../../src/host/journal.ts'
 import { undoAll } from '../../../src/host/undo-step.ts'
 import { silentLogger } from '../../../src/log.ts'
@@ -55,7 +55,7 @@ describe('through systemd-resolved', () => {
   })
 
   it('routes all names to a full tunnel’s servers, domains before servers', async () => {
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     expect(runner.lines(/^resolvectl (?!dns$)/)).toEqual([
       'resolvectl domain ike0 ~. ~corp.example',
       'resolvectl default-route ike0 true',
@@ -66,11 +66,27 @@ describe('through systemd-resolved', () => {
   })
 
   it('routes only the tunnel’s domains to a split tunnel’s servers', async () => {
-    await applyDns(split, context)
+    await new NameResolution(context).set(split)
     expect(runner.lines(/domain|default-route/)).toEqual([
       'resolvectl domain ike0 ~corp.example',
       'resolvectl default-route ike0 false'
     ])
+  })
+
+  it('replaces servers in place, and clears the domains that are no more', async () => {
+    const dns = new NameResolution(context)
+    await dns.set(split)
+    runner.calls.length = 0
+    await dns.set({ servers: ['10.78.0.53'], domains: [], exclusive: false })
+    expect(runner.lines(/^resolvectl/)).toEqual([
+      'resolvectl domain ike0 ',
+      'resolvectl default-route ike0 true',
+      'resolvectl dns ike0 10.78.0.53'
+    ])
+    expect(context.journal.steps).toHaveLength(1)
+    await dns.set(undefined)
+    expect(runner.lines().at(-1)).toBe('resolvectl revert ike0')
+    expect(dns.mode).toBeNull()
   })
 
   it('has noted how to undo when it fails halfway', async () => {
@@ -78,7 +94,7 @@ describe('through systemd-resolved', () => {
       exitCode: 1,
       stderr: 'Failed to set DNS configuration: Link ike0 is unmanaged'
     })
-    await expect(applyDns(full, context)).rejects.toThrow(/unmanaged/)
+    await expect(new NameResolution(context).set(full)).rejects.toThrow(/unmanaged/)
     expect(context.journal.steps).toEqual([{ kind: 'resolvectl', interface: 'ike0', index: 7 }])
   })
 })
@@ -86,7 +102,7 @@ describe('through systemd-resolved', () => {
 describe('through resolvconf', () => {
   it('adds an exclusive record to openresolv and takes it back', async () => {
     runner.answer(/^resolvconf/, {}).answer(/--version/, { stdout: 'openresolv 3.12.0\n' })
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     const call = runner.calls.find(({ argv }) => argv.includes('-a'))
     expect(call?.argv.join(' ')).toBe('resolvconf -a ike0 -m 0 -x')
     expect(call?.options.input).toBe('nameserver 10.77.0.53\nnameserver fd00:77::53\nsearch corp.example\n')
@@ -97,7 +113,7 @@ describe('through resolvconf', () => {
   it('ranks its record with Debian’s', async () => {
     runner.answer(/^resolvconf/, {}).answer(/--version/, { stdout: 'Debian resolvconf 1.91+nmu1\n' })
     await writeFile(context.paths.interfaceOrder, 'lo\ntun*\n')
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     expect(runner.lines(/-a/)).toEqual(['resolvconf -a tun.ike0'])
     await undo()
     expect(runner.lines().at(-1)).toBe('resolvconf -d tun.ike0')
@@ -111,7 +127,7 @@ describe('in resolv.conf itself', () => {
   it('replaces the servers and brings the file back byte for byte, mode too', async () => {
     await writeFile(context.paths.resolvConf, original)
     await chmod(context.paths.resolvConf, 0o755)
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     expect((await readFile(context.paths.resolvConf, 'utf8')).split('\n').slice(1)).toEqual([
       'nameserver 10.77.0.53',
       'nameserver fd00:77::53',
@@ -127,22 +143,37 @@ describe('in resolv.conf itself', () => {
   it('brings back a symbolic link and what it points to', async () => {
     await writeFile(join(folder, 'real.conf'), original)
     await symlink('real.conf', context.paths.resolvConf)
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     expect(await readFile(join(folder, 'real.conf'), 'utf8')).toBe(original)
     expect(await readFile(context.paths.resolvConf, 'utf8')).toContain('10.77.0.53')
     await undo()
     expect(await readlink(context.paths.resolvConf)).toBe('real.conf')
   })
 
+  it('takes other servers without a moment of the old ones, and still knows what was there first', async () => {
+    await writeFile(context.paths.resolvConf, original)
+    const dns = new NameResolution(context)
+    await dns.set(full)
+    await dns.set(full)
+    expect(context.journal.steps).toHaveLength(1)
+    await dns.set({ servers: ['10.78.0.53'], domains: [], exclusive: true })
+    expect(await readFile(context.paths.resolvConf, 'utf8')).toMatch(
+      /^nameserver 10\.78\.0\.53\nsearch home\.arpa\noptions edns0 trust-ad$/m
+    )
+    expect(context.journal.steps).toHaveLength(1)
+    await undo()
+    expect(await readFile(context.paths.resolvConf, 'utf8')).toBe(original)
+  })
+
   it('removes a file that was not there before', async () => {
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     await undo()
     await expect(stat(context.paths.resolvConf)).rejects.toThrow('ENOENT')
   })
 
   it('does not clobber what somebody else wrote meanwhile', async () => {
     await writeFile(context.paths.resolvConf, original)
-    await applyDns(full, context)
+    await new NameResolution(context).set(full)
     await writeFile(context.paths.resolvConf, 'nameserver 10.5.5.5\n')
     await undo()
     expect(await readFile(context.paths.resolvConf, 'utf8')).toBe('nameserver 10.5.5.5\n')
@@ -159,7 +190,7 @@ describe('in resolv.conf itself', () => {
 
 it('writes a namespace’s own resolv.conf, and removes the folders that it made', async () => {
   context = { ...context, netns: 'office' }
-  await applyDns(split, context)
+  await new NameResolution(context).set(split)
   const written = await readFile(join(folder, 'netns/office/resolv.conf'), 'utf8')
   expect(written.match(/^nameserver .*/gm)).toEqual(['nameserver 10.77.0.53', 'nameserver fd00:77::53'])
   await undo()
@@ -169,7 +200,7 @@ it('writes a namespace’s own resolv.conf, and removes the folders that it made
 it('leaves a namespace’s folder that was there, or that somebody uses', async () => {
   context = { ...context, netns: 'office' }
   await mkdir(join(folder, 'netns'))
-  await applyDns(split, context)
+  await new NameResolution(context).set(split)
   await writeFile(join(folder, 'netns/office/hosts'), '')
   await undo()
   expect((await stat(join(folder, 'netns/office'))).isDirectory()).toBe(true)

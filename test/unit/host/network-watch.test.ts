@@ -102,6 +102,18 @@ describe('watching', () => {
     expect(heard).toHaveLength(5)
   })
 
+  it('has another monitor after a change of itself, and takes the gap for a change', () => {
+    let killedBefore = false
+    watch.restart(() => {
+      killedBefore = monitors[0]?.killed === true && monitors.length === 1
+    })
+    expect(killedBefore).toBe(true)
+    monitors[0]?.emit('exit', null, 'SIGTERM')
+    vi.advanceTimersByTime(10_000)
+    expect(monitors).toHaveLength(2)
+    expect(heard).toEqual([{ routes: true, addresses: false, links: false }])
+  })
+
   it('is silent after it was closed', () => {
     monitors[0]?.say(`${LINES.route}\n`)
     watch.close()

@@ -161,6 +161,62 @@ describe('configuring the host', () => {
     expect(runner.lines()).toEqual([])
   })
 
+  it('takes another network in place of the first: the new before the old goes', async () => {
+    const applied = await apply({ routes: ['10.77.0.0/16', '10.78.0.0/16'] })
+    runner.calls.length = 0
+    const conflicts = await applied.reconfigure({
+      addresses: [{ address: '10.88.0.9', prefixLength: 32 }],
+      routes: ['10.78.0.0/16', '198.18.0.0/15']
+    })
+    expect(conflicts).toEqual([])
+    expect(runner.lines(/ (add|del) /)).toEqual([
+      'ip addr add 10.88.0.9/32 dev ike0',
+      'ip addr del 10.88.0.7/32 dev ike0',
+      'ip addr del fd00:88::7/128 dev ike0',
+      // The new routes cover the gateway.
+      'ip -4 route add unreachable 198.18.0.1/32 metric 50000 proto static',
+      'ip -4 route add 198.18.0.1/32 via 10.66.0.1 dev eth0 metric 10 proto static',
+      'ip -4 route add 198.18.0.0/15 dev ike0 proto static',
+      'ip -4 route del 10.77.0.0/16 dev ike0 proto static'
+    ])
+    runner.calls.length = 0
+    await applied.reconfigure({ addresses: [{ address: '10.88.0.9', prefixLength: 32 }], routes: [] })
+    expect(runner.lines(/ (add|del) /)).toEqual([
+      'ip -4 route del 10.78.0.0/16 dev ike0 proto static',
+      'ip -4 route del 198.18.0.0/15 dev ike0 proto static',
+      'ip -4 route del 198.18.0.1/32 via 10.66.0.1 dev eth0 metric 10 proto static',
+      'ip -4 route del unreachable 198.18.0.1/32 metric 50000 proto static'
+    ])
+    await applied.undo()
+    expect(journal.steps).toEqual([])
+  })
+
+  it('says what of another network could not be set, and only that', async () => {
+    const applied = await apply({ routes: ['10.77.0.0/16'] })
+    runner.answer(/route add 10\.78/, { exitCode: 2, stderr: 'RTNETLINK answers: File exists\n' })
+    const { addresses } = full
+    expect(await applied.reconfigure({ addresses, routes: ['10.78.0.0/16'] })).toMatchObject([
+      { kind: 'route-exists', subject: '10.78.0.0/16' }
+    ])
+    expect(await applied.reconfigure({ addresses, routes: ['10.79.0.0/16'] })).toEqual([])
+  })
+
+  it('takes name servers, other ones, and none any more', async () => {
+    const applied = await apply({ netns: 'office' })
+    const { addresses, routes } = full
+    expect(applied.dnsMode).toBeNull()
+    runner.answer(/^resolvconf/, { stdout: 'openresolv 3.12.0\n' })
+    const plain = await apply()
+    const dns = (server: string) => ({ servers: [server], domains: [], exclusive: true })
+    await plain.reconfigure({ addresses, routes, dns: dns('10.77.0.53') })
+    expect(plain.dnsMode).toBe('resolvconf')
+    await plain.reconfigure({ addresses, routes, dns: dns('10.77.0.53') })
+    expect(runner.lines(/-a/)).toHaveLength(1)
+    await plain.reconfigure({ addresses, routes })
+    expect(plain.dnsMode).toBeNull()
+    expect(runner.lines().at(-1)).toBe('resolvconf -d ike0 -f')
+  })
+
   it('unwraps an IPv4 gateway that a socket shows as IPv6', async () => {
     await apply({ pinned: ['::ffff:198.18.0.1'], routes: ['0.0.0.0/0'] })
     expect(runner.lines(/route add.*198/)).toHaveLength(2)

@@ -159,11 +159,16 @@ it('takes a script through a whole session', async () => {
     VPNGATEWAY: '198.18.0.2'
   })
   await applied.repin()
-  await applied.replaceAddresses([{ address: '10.88.0.8', prefixLength: 32 }])
+  const addresses = [{ address: '10.88.0.8', prefixLength: 32 }]
+  await applied.reconfigure({ addresses, routes: ['10.77.0.0/16'] })
   expect(runner.calls.at(-1)?.options.env).toMatchObject({
     reason: 'connect',
-    INTERNAL_IP4_ADDRESS: '10.88.0.8'
+    VPNGATEWAY: '198.18.0.2',
+    INTERNAL_IP4_ADDRESS: '10.88.0.8',
+    CISCO_SPLIT_INC_0_ADDR: '10.77.0.0'
   })
+  await applied.setMtu(1300)
+  expect(runner.lines().at(-1)).toBe('ip link set dev ike0 mtu 1300')
   await applied.undo()
   await applied.undo()
   await applied.repin()
