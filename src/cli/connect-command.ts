@@ -34,6 +34,7 @@ export function addConnectCommand(program: Command): void {
     .option('--non-inter', 'never ask; a missing secret is an error')
     .option('--background', 'detach once the tunnel is up')
     .option('--pid-file <file>', 'write the process id here')
+    .option('--name <name>', "name of the session (default: the profile's or the server's)")
     .option('--setuid <user>', 'become this user once the tunnel is up')
     .addOption(
       new Option(
@@ -67,9 +68,11 @@ async function runSession(options: ConnectOptions, reporter: Reporter, log: Logg
   const progress = new ProgressReport(reporter)
   const end = new SessionEnd(reporter)
   try {
+    const { state, runtime } = directories()
     const session = await connect(options, {
       log,
-      stateDirectory: directories().state,
+      stateDirectory: state,
+      runtimeDirectory: runtime,
       onEvent: (event: ClientEvent) => {
         progress.show(event)
         if (event.event === 'connected') tellParent({ failed: false })

@@ -17,6 +17,8 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
     'Client:',
     {
       connect: async () => (await import('./connect-command.ts')).addConnectCommand,
+      status: async () => (await import('./status-command.ts')).addStatusCommand,
+      disconnect: async () => (await import('./disconnect-command.ts')).addDisconnectCommand,
       cleanup: async () => (await import('./cleanup-command.ts')).addCleanupCommand
     }
   ],

@@ -4,8 +4,9 @@
  */
 import type { ClientEvent, ConnectedEvent, RungEvent } from '../client/events.ts'
 import type { Reporter } from './reporter.ts'
+import { bytes, duration } from './units.ts'
 
-const TRANSPORT_NAMES = { udp: 'UDP', tcp: 'TCP', tls: 'TLS' } as const
+export const TRANSPORT_NAMES = { udp: 'UDP', tcp: 'TCP', tls: 'TLS' } as const
 
 export class ProgressReport {
   readonly #reporter: Reporter
@@ -96,24 +97,4 @@ function connectedLines(event: ConnectedEvent): string[] {
     `${event.interface}: ${event.virtualIps.join(', ')}, MTU ${event.mtu}${dns}`,
     `through the tunnel: ${event.remoteTs.join(', ')}; ${event.espSuite}`
   ]
-}
-
-function duration(ms: number): string {
-  const seconds = Math.round(ms / 1000)
-  if (seconds < 60) return `${seconds} s`
-  const minutes = Math.floor(seconds / 60)
-  return minutes < 60
-    ? `${minutes} min ${seconds % 60} s`
-    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
-}
-
-function bytes(count: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB']
-  let value = count
-  let unit = 0
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000
-    unit++
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`
 }

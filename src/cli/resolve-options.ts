@@ -6,6 +6,7 @@
 import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../client/options.ts'
 import { DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, parseProposals } from '../crypto/proposal.ts'
 import { UsageError } from '../errors.ts'
+import { requireSessionName } from '../host/session-name.ts'
 import type { Logger } from '../log.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { parseTrafficSelector } from '../wire/traffic-selectors.ts'
@@ -17,6 +18,7 @@ import { transportSettings } from './transport-settings.ts'
 export interface ConnectFlags {
   readonly passwdOnStdin?: boolean
   readonly nonInter?: boolean
+  readonly name?: string
   readonly setuid?: string
   readonly pidFile?: string
   readonly unsafeDumpKeys?: string
@@ -48,7 +50,8 @@ export async function resolveOptions(
   const probeMs = milliseconds('udp-probe') ?? DEFAULT_SESSION_TIMINGS.udpProbeFirstMs
   return {
     server,
-    sessionName: sessionName(profileName ?? server),
+    sessionName:
+      flags.name === undefined ? sessionName(profileName ?? server) : requireSessionName(flags.name),
     ...credentials,
     ikeProposals: proposals(effective, 'ike'),
     espProposals: proposals(effective, 'esp'),

@@ -4,9 +4,10 @@
  * @module
  */
 import { constants } from 'node:os'
-import type { RunningSession } from '../client/connect.ts'
+import type { RunningSession } from '../client/running-session.ts'
 import { ExitCode } from '../errors.ts'
 import type { Reporter } from './reporter.ts'
+import { showStatistics } from './statistics.ts'
 
 /** SIGHUP comes when the terminal is closed. */
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -36,19 +37,15 @@ export class SessionEnd {
     this.#session = session
     if (this.#crash !== undefined) session.stop('internal-error')
     else if (this.#signal !== undefined) session.stop('requested')
-    this.#on('SIGUSR1', () => {
-      const { packetsIn, bytesIn, packetsOut, bytesOut } = session.statistics()
-      this.#reporter.writeError(
-        `received ${packetsIn} packets, ${bytesIn} bytes; sent ${packetsOut} packets, ${bytesOut} bytes\n`
-      )
-    })
+    this.#on('SIGUSR1', () => showStatistics(this.#reporter, session.status()))
     this.#on('SIGUSR2', () => session.reconnect())
   }
 
   /** The exit code of a session that has come to its end without an error of its own. @throws the exception that ended it */
   exitCode(connected: boolean): number {
     if (this.#crash !== undefined) throw this.#crash.error
-    return this.#signal === undefined || connected ? ExitCode.ok : 128 + constants.signals[this.#signal]
+    // Without a signal it was `ikestream disconnect`, which is as good as SIGTERM.
+    return connected ? ExitCode.ok : 128 + constants.signals[this.#signal ?? 'SIGTERM']
   }
 
   stop(): void {

@@ -4,11 +4,10 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { RandomSource } from '../crypto/types.ts'
-import type { DataPathFacts } from '../dataplane/facts.ts'
 import { SystemError } from '../errors.ts'
 import { SystemCommandRunner } from '../host/commands.ts'
 import { keeperGone as lostKeeper } from '../host/keeper-channel.ts'
-import { type NetworkWatch, watchNetwork } from '../host/network-watch.ts'
+import { watchNetwork } from '../host/network-watch.ts'
 import { dropPrivileges, lookUpUser, ownPrivileges, requireTunPrivileges } from '../host/privileges.ts'
 import type { Logger } from '../log.ts'
 import { NetworkMemory, networkMemoryFile } from '../transport/network-memory.ts'
@@ -22,8 +21,11 @@ import { KeyTables } from './key-tables.ts'
 import { currentNetwork } from './network-identity.ts'
 import { TransportOpener } from './open-transport.ts'
 import type { ConnectOptions } from './options.ts'
+import { type RunningSession, startSession } from './running-session.ts'
 import { VpnSession } from './session.ts'
 import { SessionFactory } from './session-factory.ts'
+import { SessionHistory } from './session-history.ts'
+import type { SessionStatus } from './session-status.ts'
 import { Tunnel } from './tunnel.ts'
 import { HostPlace, type TunnelPlace } from './tunnel-place.ts'
 
@@ -33,19 +35,9 @@ export interface ConnectHandlers {
   readonly onEvent: (event: ClientEvent) => void
   /** Where the tunnel is to be; the machine's own network when absent. */
   readonly place?: TunnelPlace
-}
-
-export interface RunningSession {
-  /** Asks for a clean end. */
-  stop(reason?: string): void
-  /** Climbs the ladder again, keeping the SAs. */
-  reconnect(): void
-  readonly connected: boolean
-  statistics(): Tunnel['stats']
-  /** What the data path is made of now, and what is off and why. */
-  dataPathFacts(): DataPathFacts
-  /** Resolves at the end, when everything has been taken back; rejects with why it ended otherwise. */
-  readonly ended: Promise<void>
+  /** Where the control socket is made; there is none when absent. */
+  readonly runtimeDirectory?: string | undefined
+  readonly runBy?: SessionStatus['runBy']
 }
 
 /** A slow name server must not delay the first attempt much longer than it would anyway. */
@@ -57,13 +49,14 @@ const systemRandom: RandomSource = { bytes: (length) => randomBytes(length) }
 export async function connect(options: ConnectOptions, handlers: ConnectHandlers): Promise<RunningSession> {
   if (handlers.place === undefined) requireTunPrivileges(await ownPrivileges())
   const user = options.setuid === undefined ? undefined : await lookUpUser(options.setuid)
-  const { log, stateDirectory } = handlers
+  const { log, stateDirectory, runtimeDirectory } = handlers
   const keyTables = options.keyDirectory === undefined ? undefined : new KeyTables(options.keyDirectory)
   const factory = new SessionFactory(options, { random: systemRandom, wallClockMs: () => Date.now() })
   const addresses = new GatewayAddresses((signal) => resolveServer(options.server, { signal }), systemClock)
   // A proxy setting that is none is found out before there is a device to take back.
   const opener = new TransportOpener(options, new TlsSessionCache())
   const proxy = opener.proxyFor('tcp')
+  const history = new SessionHistory(() => Date.now())
   let session: VpnSession | undefined
   let deviceGone: string | undefined
   let keeperGone = false
@@ -76,7 +69,9 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     log,
     random: systemRandom,
     now: () => systemClock.now(),
-    place: handlers.place ?? (await HostPlace.open(options, stateDirectory, hostLog, onKeeperGone)),
+    place:
+      handlers.place ??
+      (await HostPlace.open(options, { stateDirectory, runtimeDirectory }, hostLog, onKeeperGone)),
     keyTables,
     softLimits: factory.softLimits,
     gatewayAddresses: () => addresses.known,
@@ -121,37 +116,19 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       if (network !== undefined) await memory.remember(network, options.server, { transport, address })
     },
     onEvent: (event) => {
+      history.note(event)
       if (event.event === 'connected') becomeUser()
       handlers.onEvent(event)
     }
   })
-  const ended = runToEnd(session, tunnel, watching).then(() => {
-    if (deviceGone !== undefined) throw lostDevice(deviceGone)
-    if (keeperGone) throw lostKeeper()
+  const { runBy = 'connect' } = handlers
+  return startSession({
+    ...{ options, session, tunnel, history, watching, runBy, log, runtimeDirectory },
+    failure: () => {
+      if (deviceGone !== undefined) return lostDevice(deviceGone)
+      return keeperGone ? lostKeeper() : undefined
+    }
   })
-  return start(session, tunnel, ended)
-}
-
-function start(session: VpnSession, tunnel: Tunnel, ended: Promise<void>): RunningSession {
-  return {
-    ended,
-    stop: (reason) => session.stop(reason),
-    reconnect: () => session.reconnect(),
-    get connected() {
-      return session.connected
-    },
-    statistics: () => tunnel.stats,
-    dataPathFacts: () => tunnel.dataPathFacts
-  }
-}
-
-async function runToEnd(session: VpnSession, tunnel: Tunnel, watching: NetworkWatch): Promise<void> {
-  try {
-    await session.run()
-  } finally {
-    watching.close()
-    await tunnel.close()
-  }
 }
 
 /** Nobody asked for this end, although it is a clean one. */

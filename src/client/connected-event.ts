@@ -2,10 +2,9 @@
  * Everything there is to know about a tunnel that has come up, as an event.
  * @module
  */
-import { tlsInfoOf } from '../transport/tls.ts'
-import type { Transport } from '../transport/types.ts'
-import type { ConnectedEvent, OuterTls } from './events.ts'
+import type { ConnectedEvent } from './events.ts'
 import type { Link } from './link.ts'
+import { outerTls } from './outer-tls.ts'
 import type { Tunnel } from './tunnel.ts'
 
 export function connectedEvent({ info, transport }: Link, tunnel: Tunnel, elapsedMs: number): ConnectedEvent {
@@ -26,12 +25,4 @@ export function connectedEvent({ info, transport }: Link, tunnel: Tunnel, elapse
     outerTls: outerTls(transport),
     elapsedMs: Math.round(elapsedMs)
   }
-}
-
-/** What the outer TLS turned out to be: an interceptor's certificate is worth knowing, although IKE does not depend on it. */
-function outerTls(transport: Transport): OuterTls | null {
-  const info = tlsInfoOf(transport)
-  if (info === undefined) return null
-  const { protocol, authorized, authorizationError, issuer } = info
-  return { protocol, authorized, problem: authorizationError ?? null, issuer }
 }

@@ -12,6 +12,7 @@ import { Bell } from './bell.ts'
 import { connectedEvent } from './connected-event.ts'
 import { Connector } from './connector.ts'
 import { type Incident, IncidentQueue } from './incidents.ts'
+import type { Link } from './link.ts'
 import { LinkKeeper } from './link-keeper.ts'
 import type { ConnectOptions } from './options.ts'
 import { Recovery } from './recovery.ts'
@@ -65,6 +66,16 @@ export class VpnSession {
 
   get connected(): boolean {
     return this.#recovery.connectedAt !== undefined
+  }
+
+  /** It has been asked to end, or ends because of an error. */
+  get stopping(): boolean {
+    return this.#abort.signal.aborted
+  }
+
+  /** The IKE session and transport in use, for whoever asks how it goes. */
+  get link(): Link | undefined {
+    return this.#keeper.current
   }
 
   /** Asks for a clean end; `run` then resolves. */

@@ -4,9 +4,10 @@
  * @module
  */
 import { resolve } from 'node:path'
+import { controlPath } from '../host/control-path.ts'
 import { KeptHost } from '../host/kept-host.ts'
 import { LocalHost } from '../host/local-host.ts'
-import type { AppliedConfig, HostSession, HostSettings, TunnelConfig } from '../host/types.ts'
+import type { AppliedConfig, HostSession, TunnelConfig } from '../host/types.ts'
 import type { Logger } from '../log.ts'
 import { openTun, type TunDevice } from '../tun/tun-device.ts'
 import type { ConnectOptions } from './options.ts'
@@ -20,6 +21,12 @@ export interface TunnelPlace {
   configure(config: TunnelConfig): Promise<AppliedConfig>
   /** The session has ended and its configuration is undone. */
   close(): Promise<void>
+}
+
+export interface HostDirectories {
+  readonly stateDirectory: string
+  /** Where the control socket is going to be; undefined: nowhere. */
+  readonly runtimeDirectory: string | undefined
 }
 
 /** The network of the machine, or a named namespace of it; every change is in the session's journal. */
@@ -41,13 +48,15 @@ export class HostPlace implements TunnelPlace {
    */
   static async open(
     options: ConnectOptions,
-    stateDirectory: string,
+    { stateDirectory, runtimeDirectory }: HostDirectories,
     log: Logger,
     onKeeperGone: () => void
   ): Promise<HostPlace> {
     const { sessionName, netns, script } = options
     const pidFile = options.pidFile === undefined ? undefined : resolve(options.pidFile)
-    const settings: HostSettings = { stateDirectory, sessionName, netns, script, pidFile }
+    const controlSocket =
+      runtimeDirectory === undefined ? undefined : controlPath(runtimeDirectory, sessionName)
+    const settings = { stateDirectory, sessionName, netns, script, pidFile, controlSocket }
     const host =
       options.setuid === undefined
         ? await LocalHost.open(settings, { log })

@@ -12,6 +12,7 @@ import type { RandomSource } from '../crypto/types.ts'
 import type { DataPathFacts } from '../dataplane/facts.ts'
 import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import { Pump } from '../dataplane/pump.ts'
+import type { PumpStats } from '../dataplane/stats.ts'
 import { InternalError } from '../errors.ts'
 import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
@@ -28,6 +29,31 @@ import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
 import type { TunnelPlace } from './tunnel-place.ts'
 import type { TrafficCounters } from './watchdog.ts'
+
+/** What a Child SA has carried, in ESP packets and their bytes. */
+export interface ChildTraffic {
+  readonly packetsIn: number
+  readonly bytesIn: number
+  readonly packetsOut: number
+  readonly bytesOut: number
+}
+
+/** The tunnel as people and monitors see it. */
+export interface TunnelReport {
+  /** Where ESP goes now; undefined: nowhere. */
+  readonly transport: Transport | undefined
+  readonly interface: string
+  readonly mtu: number
+  readonly dns: readonly string[]
+  readonly dnsMode: string | null
+  /** What could not be set as asked. */
+  readonly notes: readonly string[]
+  /** Of packets inside. */
+  readonly traffic: PumpStats
+  /** By inbound SPI. */
+  readonly children: ReadonlyMap<number, ChildTraffic>
+  readonly dataPath: DataPathFacts
+}
 
 export interface TunnelEnvironment {
   readonly log: Logger
@@ -140,6 +166,27 @@ export class Tunnel {
       expectingOut: this.#probesCount ? expectingOut : expectingOut - this.#probePackets,
       bytesIn,
       bytesOut
+    }
+  }
+
+  report(): TunnelReport {
+    const children = this.#sad.children.map(({ inbound, outbound }) => {
+      const traffic = {
+        ...{ packetsIn: inbound.packets, bytesIn: inbound.bytes },
+        ...{ packetsOut: outbound.packets, bytesOut: outbound.bytes }
+      }
+      return [inbound.spi, traffic] as const
+    })
+    return {
+      transport: this.#transport,
+      interface: this.#tun.name,
+      mtu: this.#mtu,
+      dns: this.#applied === undefined || !this.#options.dns ? [] : (this.#info?.config?.dns ?? []),
+      dnsMode: this.#applied?.dnsMode ?? null,
+      notes: this.#applied?.conflicts.map(({ message }) => message) ?? [],
+      traffic: this.#pump.stats,
+      children: new Map(children),
+      dataPath: this.dataPathFacts
     }
   }
 

@@ -65,6 +65,7 @@ const Step = v.variant('kind', [
   v.object({ kind: v.literal('file'), path: Text, writtenSha256: Text, before: v.nullable(Before) }),
   v.object({ kind: v.literal('directory'), path: Text }),
   v.object({ kind: v.literal('pid-file'), path: Text, pid: v.number() }),
+  v.object({ kind: v.literal('control-socket'), path: Text }),
   v.object({
     kind: v.literal('script'),
     argv: v.array(Text),

@@ -9,14 +9,14 @@
 import { readFileSync } from 'node:fs'
 import { open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { SystemError, UsageError } from '../errors.ts'
+import { SystemError } from '../errors.ts'
 import { replaceFile } from './atomic-file.ts'
 import { ensurePrivateDirectory } from './directories.ts'
 import { type JournalRecord, type ProcessIdentity, parseRecord } from './journal-record.ts'
+import { isSessionName, requireSessionName } from './session-name.ts'
 import type { UndoStep } from './undo-step.ts'
 
 const SUFFIX = '.journal.json'
-const NAME = /^[A-Za-z0-9_@=+-][A-Za-z0-9_.@=+-]{0,63}$/
 
 /** Where changes are noted down before they are made. */
 export interface StepLog {
@@ -117,7 +117,7 @@ export async function listJournals(stateDirectory: string): Promise<string[]> {
   try {
     const files = await readdir(journalDirectory(stateDirectory))
     return files
-      .filter((file) => file.endsWith(SUFFIX) && NAME.test(file.slice(0, -SUFFIX.length)))
+      .filter((file) => file.endsWith(SUFFIX) && isSessionName(file.slice(0, -SUFFIX.length)))
       .map((file) => file.slice(0, -SUFFIX.length))
       .sort()
   } catch {
@@ -169,12 +169,7 @@ export function bootId(): string {
 
 /** @throws UsageError for a name that cannot be a file's */
 export function journalPath(stateDirectory: string, name: string): string {
-  if (!NAME.test(name)) {
-    throw new UsageError('session-name', `${JSON.stringify(name)} cannot be the name of a session`, {
-      hint: 'use letters, digits and . _ @ = + -, at most 64'
-    })
-  }
-  return join(journalDirectory(stateDirectory), `${name}${SUFFIX}`)
+  return join(journalDirectory(stateDirectory), `${requireSessionName(name)}${SUFFIX}`)
 }
 
 function journalDirectory(stateDirectory: string): string {

@@ -64,7 +64,8 @@ const Ask = v.variant('op', [
       sessionName: v.string(),
       netns: v.optional(v.string()),
       script: v.optional(v.string()),
-      pidFile: v.optional(v.string())
+      pidFile: v.optional(v.string()),
+      controlSocket: v.optional(v.string())
     })
   }),
   v.strictObject({

@@ -39,7 +39,7 @@ export class LocalHost implements HostSession {
   static async open(settings: HostSettings, options: LocalHostOptions = {}): Promise<LocalHost> {
     const log = options.log ?? silentLogger
     const runner = options.runner ?? new SystemCommandRunner(log)
-    const { stateDirectory, sessionName, netns, pidFile } = settings
+    const { stateDirectory, sessionName, netns, pidFile, controlSocket } = settings
     await endEarlier(settings, runner, log)
     const { owner } = options
     const journal = await Journal.open(stateDirectory, sessionName, { netns, owner })
@@ -47,6 +47,7 @@ export class LocalHost implements HostSession {
     const host = new LocalHost(settings, runner, log, journal, pid)
     try {
       if (pidFile !== undefined) await host.#notePid(pidFile)
+      if (controlSocket !== undefined) await journal.add({ kind: 'control-socket', path: controlSocket })
     } catch (error) {
       await host.close().catch(() => undefined)
       throw error
@@ -86,7 +87,10 @@ export class LocalHost implements HostSession {
     })
     const { steps } = this.#journal
     const context = { runner: this.#runner, log: this.#log, netns: this.#settings.netns ?? null }
-    const left = failure === undefined ? steps : steps.filter(({ kind }) => kind === 'pid-file')
+    const left =
+      failure === undefined
+        ? steps
+        : steps.filter(({ kind }) => kind === 'pid-file' || kind === 'control-socket')
     const [further] = await undoAll(left, context, (step) => this.#journal.remove(step))
     await this.#journal.close()
     if (failure !== undefined) throw failure

@@ -86,4 +86,6 @@ export interface HostSettings {
   readonly script?: string | undefined
   /** A file that holds the process id for as long as the session runs; an absolute path. */
   readonly pidFile?: string | undefined
+  /** The session's control socket, which it makes itself and may not be able to remove; an absolute path. */
+  readonly controlSocket?: string | undefined
 }

@@ -9,6 +9,7 @@
 import { SystemError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { type CommandRunner, commandFailure, inNamespace } from './commands.ts'
+import { removeControlSocket } from './control-path.ts'
 import { deviceState } from './device.ts'
 import { type FileBefore, removeDirectoryIfEmpty, restoreFile } from './file-backup.ts'
 import { removePidFile } from './pid-file.ts'
@@ -46,6 +47,7 @@ export type UndoStep =
     }
   | { readonly kind: 'directory'; readonly path: string }
   | { readonly kind: 'pid-file'; readonly path: string; readonly pid: number }
+  | { readonly kind: 'control-socket'; readonly path: string }
   /** A vpnc-script was run; it is run again to disconnect. */
   | {
       readonly kind: 'script'
@@ -91,14 +93,19 @@ export async function undoStep(step: UndoStep, context: UndoContext): Promise<vo
       return removeDirectoryIfEmpty(step.path)
     case 'pid-file':
       return removePidFile(step.path, step.pid)
+    case 'control-socket':
+      return removeControlSocket(step.path)
     case 'script':
       return runScript(context.runner, step.argv, { ...step.variables, reason: 'disconnect' }, step.timeoutMs)
   }
 }
 
+/** What is in files outlives a restart. */
+const ON_DISK: readonly UndoStep['kind'][] = ['file', 'directory', 'pid-file', 'control-socket']
+
 /** True for changes that a restart of the machine has undone already. */
 export function undoneByReboot(step: UndoStep): boolean {
-  return step.kind !== 'file' && step.kind !== 'directory' && step.kind !== 'pid-file'
+  return !ON_DISK.includes(step.kind)
 }
 
 async function undoLink(tunnel: CommandRunner, step: Extract<UndoStep, { kind: 'link' }>): Promise<void> {

@@ -2,6 +2,7 @@
  * A session as people and monitors see it: the words of strongSwan's `list-sas`, in camel case.
  * @module
  */
+import { type AlgorithmNames, algorithmNames } from '../crypto/algorithm-names.ts'
 import { formatChosenSuite } from '../crypto/proposal.ts'
 import { formatTrafficSelector } from '../wire/traffic-selectors.ts'
 import { formatIdentity } from './auth/identity.ts'
@@ -17,6 +18,7 @@ export interface ChildSaInfo {
   readonly spiIn: string
   readonly spiOut: string
   readonly suite: string
+  readonly algorithms: AlgorithmNames
   readonly installTimeMs: number
   /** Until rekeying begins, and until the keys are given up; undefined: never. */
   readonly rekeyTimeMs: number | undefined
@@ -32,6 +34,7 @@ export interface IkeSaInfo {
   readonly initiatorSpi: string
   readonly responderSpi: string
   readonly suite: string | undefined
+  readonly algorithms: AlgorithmNames | undefined
   readonly establishedMs: number | undefined
   readonly rekeyTimeMs: number | undefined
   readonly lifeTimeMs: number | undefined
@@ -56,6 +59,10 @@ export interface SessionInfo extends IkeSaInfo {
   readonly mobike: boolean
   readonly cluster: boolean
   readonly virtualIps: readonly string[]
+  /** Since something authentic last came from the peer, IKE or ESP. */
+  readonly lastHeardMs: number | undefined
+  /** Of the last exchange that was made to measure it, or of IKE_SA_INIT. */
+  readonly rttMs: number | undefined
   /** Replaced IKE SAs that are not deleted yet. */
   readonly predecessors: readonly IkeSaInfo[]
   readonly childSas: readonly ChildSaInfo[]
@@ -78,6 +85,8 @@ export function sessionInfo(state: SessionState, now: number): SessionInfo {
     mobike: features.mobike,
     cluster: features.messageIdSync,
     virtualIps: state.assigned?.addresses.map(({ address }) => address) ?? [],
+    lastHeardMs: state.established ? now - state.lastReceivedAt : undefined,
+    rttMs: state.rttMs,
     predecessors: state.sas.filter((sa) => sa !== current).map((sa) => ikeSaInfo(state, sa, now)),
     childSas: [...state.children.values()].map((child) => childSaInfo(state, child, now))
   }
@@ -90,6 +99,7 @@ const NO_IKE_SA: IkeSaInfo = {
   initiatorSpi: '',
   responderSpi: '',
   suite: undefined,
+  algorithms: undefined,
   establishedMs: undefined,
   rekeyTimeMs: undefined,
   lifeTimeMs: undefined,
@@ -107,6 +117,7 @@ function ikeSaInfo(state: SessionState, sa: IkeSa, now: number): IkeSaInfo {
     initiatorSpi: hex(sa.spiI),
     responderSpi: hex(sa.spiR),
     suite: sa.security && formatChosenSuite(sa.security.chosen, 'ike'),
+    algorithms: sa.security && algorithmNames(sa.security.chosen),
     establishedMs: sa.establishedAt === undefined ? undefined : now - sa.establishedAt,
     rekeyTimeMs: until(state.timers.at('ike-rekey', sa.number), now),
     lifeTimeMs: until(state.timers.at('ike-expire', sa.number), now),
@@ -125,6 +136,7 @@ function childSaInfo(state: SessionState, child: ChildSa, now: number): ChildSaI
     spiIn: child.spiIn.toString(16).padStart(8, '0'),
     spiOut: child.spiOut.toString(16).padStart(8, '0'),
     suite: formatChosenSuite(child.chosen, 'esp'),
+    algorithms: algorithmNames(child.chosen),
     installTimeMs: now - child.installedAt,
     rekeyTimeMs: until(state.timers.at('child-rekey', child.number), now),
     lifeTimeMs: until(state.timers.at('child-expire', child.number), now),

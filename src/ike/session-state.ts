@@ -82,6 +82,8 @@ export class SessionState {
   /** When something authentic was last received, IKE or ESP. */
   lastReceivedAt = 0
   lastSentAt = 0
+  /** The last round trip that was measured. */
+  rttMs: number | undefined
   /** The first packet sent after that. */
   unansweredSince: number | undefined
   /** What is sent on, by childId. */

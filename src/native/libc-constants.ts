@@ -20,6 +20,7 @@ export const SocketOption = {
   SNDBUF: 7,
   RCVBUF: 8,
   REUSEPORT: 15,
+  PEERCRED: 17,
   BINDTODEVICE: 25,
   SNDBUFFORCE: 32,
   RCVBUFFORCE: 33,

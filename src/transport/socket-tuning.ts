@@ -5,6 +5,7 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { descriptorOf } from '../native/descriptor.ts'
 import { libc, NativeUnavailableError } from '../native/libc.ts'
 import { AddressFamily, SocketLevel, SocketOption, SocketType, TcpOption } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
@@ -92,13 +93,6 @@ class ProbeSocket {
   close(): void {
     if (this.fd !== undefined) libc().close(this.fd)
   }
-}
-
-/** Node keeps the descriptor in an undocumented place; where it is not there, there is nothing to tune. */
-function descriptorOf(stream: Duplex): number | undefined {
-  const handle: unknown = '_handle' in stream ? stream._handle : undefined
-  if (typeof handle !== 'object' || handle === null || !('fd' in handle)) return undefined
-  return typeof handle.fd === 'number' && handle.fd >= 0 ? handle.fd : undefined
 }
 
 function setCongestionControl(fd: number, name: string): boolean {

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { type LabNamespace, terminate } from '../../src/host/netlab.ts'
 
 /** The command under test; `IKESTREAM_TEST_CLI` names another one, such as that of an installed package. */
-const IKESTREAM =
+export const IKESTREAM =
   process.env['IKESTREAM_TEST_CLI'] ?? fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
 
 /** Only ends tests that hang. */

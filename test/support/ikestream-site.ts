@@ -12,7 +12,8 @@ import {
   issueClientCertificate,
   issueServerCertificate
 } from '../../src/crypto/certificate-authority.ts'
-import { IkestreamProcess, type JsonLine, type ProcessOptions } from './ikestream-process.ts'
+import type { CommandResult } from '../../src/host/commands.ts'
+import { IKESTREAM, IkestreamProcess, type JsonLine, type ProcessOptions } from './ikestream-process.ts'
 import {
   type HotelNetwork,
   hotelNetwork,
@@ -195,6 +196,18 @@ export class IkestreamSite {
     const client = this.start(this.client, argv, { stateDirectory, ...options })
     this.#clients.push(client)
     return client
+  }
+
+  /** Runs another command as the client's user would, to its end. */
+  async command(
+    args: readonly string[],
+    {
+      state = 'client',
+      wrapper = []
+    }: Pick<Partial<ProcessOptions>, 'wrapper'> & { readonly state?: string } = {}
+  ): Promise<CommandResult> {
+    const env = { PATH: '/usr/bin:/bin', NO_COLOR: '1', IKESTREAM_STATE_DIR: join(this.directory, state) }
+    return this.client.runner.run([...wrapper, process.execPath, IKESTREAM, ...args], { env })
   }
 
   /** Ends the clients that still run. */

@@ -102,6 +102,17 @@ describeWith(
     await client.stop()
   })
 
+  it('can still be asked and ended by root, and leaves no socket behind', async () => {
+    const client = await connected(['--name', 'work'])
+    const { stdout } = await site.command(['status', '--json'])
+    expect(JSON.parse(stdout)).toMatchObject({
+      sessions: [{ name: 'work', pid: client.pid, state: 'connected' }]
+    })
+    expect((await site.command(['disconnect', 'work'])).exitCode).toBe(0)
+    expect(await client.exit).toBe(0)
+    expect(await readdir(join(site.directory, 'client', 'run'))).toEqual([])
+  })
+
   it('gives its keeper neither secrets nor descriptors', async () => {
     const client = await connected([], site.gatewayAddress)
     const keeper = await keeperOf(client)

@@ -178,7 +178,8 @@ export class InitTask implements Task {
     const nat = natVerdict(response.payloads, sa.spiI, sa.spiR, path)
     state.natLocal = nat?.local ?? false
     state.natRemote = nat?.remote ?? false
-    state.emit({ type: 'init-answered', path, rttMs: sa.exchanges.roundTripMs(state.now) })
+    state.rttMs = sa.exchanges.roundTripMs(state.now)
+    state.emit({ type: 'init-answered', path, rttMs: state.rttMs })
     // ESP in UDP lives on the NAT traversal port alone, so IKE moves there before anything else (section 2.23).
     if (path.natT !== undefined) state.path = path.natT
   }

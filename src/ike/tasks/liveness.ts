@@ -30,6 +30,7 @@ export class LivenessTask implements Task {
   process(sa: IkeSa, response: InboundMessage): TaskOutcome {
     const state = this.#state
     const rttMs = sa.exchanges.roundTripMs(state.now)
+    state.rttMs = rttMs ?? state.rttMs
     state.emit({ type: 'liveness', outcome: 'alive', rttMs })
     const seen = findNotify(response.payloads, NotifyType.NAT_DETECTION_DESTINATION_IP)
     if (seen === undefined) return 'done'
