@@ -24,9 +24,15 @@ const GROUP_HEADINGS: Readonly<Record<OptionGroup, string>> = {
   session: 'Session:'
 }
 
-export function addConnectionOptions(command: Command): Command {
+/** @param adapt what becomes of each option in this command; undefined: it has no meaning there */
+export function addConnectionOptions(
+  command: Command,
+  adapt: (spec: OptionSpec) => OptionSpec | undefined = (spec) => spec
+): Command {
   let group: OptionGroup | undefined
-  for (const spec of SPECS) {
+  for (const given of SPECS) {
+    const spec = adapt(given)
+    if (spec === undefined) continue
     if (spec.group !== group) {
       group = spec.group
       command.optionsGroup(GROUP_HEADINGS[group])

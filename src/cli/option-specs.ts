@@ -3,6 +3,7 @@
  * @module
  */
 
+import { DEFAULT_PORTAL_URL } from '../diagnosis/portal-settings.ts'
 import type { NumberBounds } from './number-bounds.ts'
 import { SOCKET_OPTIONS } from './socket-options.ts'
 
@@ -118,6 +119,18 @@ export const SPECS: readonly OptionSpec[] = [
     description: 'http://, https:// or socks5:// proxy for TCP and TLS (default: the environment)'
   },
   { group: 'transport', flags: '--no-proxy', description: 'use no proxy' },
+  {
+    group: 'transport',
+    flags: '--portal-url <url>',
+    description: 'web page that tells whether a captive portal is in the way',
+    default: DEFAULT_PORTAL_URL
+  },
+  {
+    group: 'transport',
+    flags: '--captive-portal-api <url>',
+    description: "the network's captive portal API (RFC 8908; default: what the system knows)"
+  },
+  { group: 'transport', flags: '--no-portal', description: 'ask no web page about captive portals' },
   ...SOCKET_OPTIONS.map((option) => ({ group: 'transport', ...option }) as const),
   { group: 'tunnel', flags: '--local-ts <cidr>', description: 'own traffic selector', repeatable: true },
   {

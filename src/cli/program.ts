@@ -17,6 +17,7 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
     'Client:',
     {
       connect: async () => (await import('./connect-command.ts')).addConnectCommand,
+      check: async () => (await import('./check-command.ts')).addCheckCommand,
       status: async () => (await import('./status-command.ts')).addStatusCommand,
       disconnect: async () => (await import('./disconnect-command.ts')).addDisconnectCommand,
       cleanup: async () => (await import('./cleanup-command.ts')).addCleanupCommand

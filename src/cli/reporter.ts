@@ -33,6 +33,11 @@ const MARKS: Readonly<Record<Mark, readonly [symbol: string, ansi: number]>> = {
   warn: ['!', 33]
 }
 
+function markText(mark: Mark, color: boolean): string {
+  const [symbol, ansi] = MARKS[mark]
+  return color ? `\u001b[${ansi}m${symbol}\u001b[0m` : symbol
+}
+
 /** NO_COLOR wins over FORCE_COLOR; `--color` wins over both. */
 export function colorWanted(
   setting: OutputOptions['color'],
@@ -78,6 +83,11 @@ export class Reporter implements Progress {
     if (!this.options.json) process.stdout.write(`${text}\n`)
   }
 
+  /** A mark for a line of `result`. */
+  resultMark(mark: Mark): string {
+    return markText(mark, colorWanted(this.options.color, process.stdout, process.env))
+  }
+
   update(text: string): void {
     if (!this.#terminal) return
     this.#text = text
@@ -87,9 +97,7 @@ export class Reporter implements Progress {
 
   line(text: string, mark: Mark = 'info'): void {
     if (this.options.quiet || this.options.json) return
-    const [symbol, ansi] = MARKS[mark]
-    const shown = this.#color ? `\u001b[${ansi}m${symbol}\u001b[0m` : symbol
-    this.writeError(`${shown} ${text}\n`)
+    this.writeError(`${markText(mark, this.#color)} ${text}\n`)
   }
 
   /** Raw text on standard error that does not tear the spinner. */

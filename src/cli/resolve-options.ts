@@ -41,10 +41,7 @@ export async function resolveOptions(
     passwordOnStdin: flags.passwdOnStdin === true
   }
   const credentials = await loadCredentials(effective, server, prompting, log)
-  const milliseconds = (name: string): number | undefined => {
-    const seconds = effective.number(name)
-    return seconds === undefined ? undefined : seconds * 1000
-  }
+  const milliseconds = (name: string): number | undefined => millisecondsOf(effective, name)
   const persist = effective.flag('persist')
   const timeoutMs = milliseconds('timeout') ?? TIMEOUT_MS
   const probeMs = milliseconds('udp-probe') ?? DEFAULT_SESSION_TIMINGS.udpProbeFirstMs
@@ -77,15 +74,24 @@ export async function resolveOptions(
       ...given('childLifetimeMs', milliseconds('child-lifetime'))
     },
     timings: { ...DEFAULT_SESSION_TIMINGS, udpProbeFirstMs: probeMs },
-    ladder: {
-      ...given('udpGiveUpMs', milliseconds('udp-timeout')),
-      ...given('streamOpenAtMs', milliseconds('stream-after')),
-      ...given('streamIkeMs', milliseconds('stream-timeout'))
-    },
+    ladder: ladderTimings(effective),
     setuid: flags.setuid,
     pidFile: flags.pidFile,
     keyDirectory: flags.unsafeDumpKeys,
     rememberNetworks: effective.text('transport') === 'auto' && effective.source('order') === 'default'
+  }
+}
+
+function millisecondsOf(effective: OptionValues, name: string): number | undefined {
+  const seconds = effective.number(name)
+  return seconds === undefined ? undefined : seconds * 1000
+}
+
+export function ladderTimings(effective: OptionValues): ConnectOptions['ladder'] {
+  return {
+    ...given('udpGiveUpMs', millisecondsOf(effective, 'udp-timeout')),
+    ...given('streamOpenAtMs', millisecondsOf(effective, 'stream-after')),
+    ...given('streamIkeMs', millisecondsOf(effective, 'stream-timeout'))
   }
 }
 

@@ -3,6 +3,12 @@
  * @module
  */
 import type { ProxySetting, TransportOptions } from '../client/options.ts'
+import {
+  acceptedApiUrl,
+  acceptedProbeUrl,
+  DEFAULT_PORTAL_URL,
+  type PortalSettings
+} from '../diagnosis/portal-settings.ts'
 import { ConfigurationError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
@@ -26,6 +32,7 @@ export function transportSettings(effective: OptionValues, log: Logger): Omit<Tr
       ca: effective.list('tls-cafile').map((path) => readInput(path, 'The TLS CA file').toString())
     },
     proxy: proxySetting(effective),
+    portal: portalSettings(effective),
     sockets: socketSettings(
       {
         socketBuffer: effective.number('socket-buffer'),
@@ -60,4 +67,22 @@ function proxySetting(effective: OptionValues): ProxySetting {
   if (!effective.enabled('proxy')) return { kind: 'none' }
   const url = effective.text('proxy')
   return url === undefined ? { kind: 'environment' } : { kind: 'url', url }
+}
+
+function portalSettings(effective: OptionValues): PortalSettings {
+  const url = effective.text('portal-url') ?? DEFAULT_PORTAL_URL
+  const api = effective.text('captive-portal-api')
+  const probe = acceptedProbeUrl(url)
+  if (probe === undefined) {
+    throw new ConfigurationError('bad-portal-url', `The web probe ${url} is not an http:// URL.`, {
+      hint: 'A portal cannot answer in the place of an https:// page, and so would not be seen.'
+    })
+  }
+  const accepted = api === undefined ? undefined : acceptedApiUrl(api)
+  if (api !== undefined && accepted === undefined) {
+    throw new ConfigurationError('bad-portal-api', `The captive portal API ${api} is not an https:// URL.`, {
+      hint: 'RFC 8908 section 4 wants one.'
+    })
+  }
+  return { enabled: effective.enabled('portal'), url: probe, api: accepted }
 }

@@ -2,6 +2,7 @@
  * Everything a client session needs to know, resolved: files read, names parsed, defaults filled in.
  * @module
  */
+import type { PortalSettings } from '../diagnosis/portal-settings.ts'
 import type { LocalAuth, RemoteAuth } from '../ike/auth/types.ts'
 import type { Identity, IkeTimers } from '../ike/types.ts'
 import type { LadderTimings } from '../transport/ladder-types.ts'
@@ -39,6 +40,8 @@ export interface TransportOptions {
   readonly tls: OuterTlsOptions
   readonly proxy: ProxySetting
   readonly sockets?: SocketSettings | undefined
+  /** Who is asked about captive portals. */
+  readonly portal: PortalSettings
 }
 
 export interface ConnectOptions extends TransportOptions {

@@ -57,10 +57,18 @@ type Environment = Readonly<Record<string, string | undefined>>
  * @throws ConfigurationError
  */
 export function proxyFromEnvironment(environment: Environment, host: string): URL | undefined {
+  return proxiesFromEnvironment(environment, host)[0]
+}
+
+/**
+ * Every proxy that the environment names for this host, the one that counts first.
+ * @throws ConfigurationError
+ */
+export function proxiesFromEnvironment(environment: Environment, host: string): URL[] {
   const read = (name: string) => environment[name.toLowerCase()] || environment[name] || ''
-  const text = read('HTTPS_PROXY') || read('ALL_PROXY')
-  if (text === '' || isExempt(read('NO_PROXY'), unbracketed(host).toLowerCase())) return undefined
-  return parseProxyUrl(text)
+  if (isExempt(read('NO_PROXY'), unbracketed(host).toLowerCase())) return []
+  const texts = [read('HTTPS_PROXY'), read('ALL_PROXY')].filter((text) => text !== '')
+  return [...new Set(texts)].map(parseProxyUrl)
 }
 
 /** NO_PROXY: `*`, names (with all names below them), addresses, and networks as CIDR. */

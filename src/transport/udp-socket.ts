@@ -13,6 +13,7 @@ import {
   errnoName,
   IpOption,
   Ipv6Option,
+  MessageFlag,
   MtuDiscover,
   SocketLevel,
   SocketOption,
@@ -26,6 +27,7 @@ import { type Facility, IN_USE, notInUse } from '../native/speedups.ts'
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { TransportError } from './failure.ts'
+import { decodeQueuedError, type IcmpError, type LocalError } from './icmp-error.ts'
 import { ECN_CONTROL_LENGTH, type EcnControl, ecnControl, receivedEcn } from './udp-ecn.ts'
 
 export interface UdpSocketOptions {
@@ -44,6 +46,8 @@ const IPV4_UDP_OVERHEAD = 28
 const IPV6_UDP_OVERHEAD = 48
 /** `struct cmsghdr` and a value of up to 8 bytes. */
 const SEGMENT_CONTROL_LENGTH = 24
+/** What is received beside a datagram: UDP_GRO, the ECN field; or an ICMP error with the address of its sender. */
+const RECEIVE_CONTROL_LENGTH = 128
 
 export class UdpSocket {
   readonly fd: number
@@ -58,7 +62,7 @@ export class UdpSocket {
   readonly #ecnControl: EcnControl
   #reportsEcn = false
   readonly #out = new MessageHeader(SEGMENT_CONTROL_LENGTH + ECN_CONTROL_LENGTH)
-  readonly #in = new MessageHeader(64)
+  readonly #in = new MessageHeader(RECEIVE_CONTROL_LENGTH)
   readonly #value = nativeBuffer(8)
   readonly #valueAddress = addressOf(this.#value)
 
@@ -139,6 +143,33 @@ export class UdpSocket {
     const value = allowed ? MtuDiscover.DONT : MtuDiscover.DO
     if (this.#ipv6) this.#set(SocketLevel.IPV6, Ipv6Option.MTU_DISCOVER, value)
     else this.#set(SocketLevel.IP, IpOption.MTU_DISCOVER, value)
+  }
+
+  /** From now on nothing is fragmented, and what the kernel has learnt of the path is no reason to refuse a datagram. */
+  ignorePathMtu(): void {
+    if (this.#ipv6) this.#set(SocketLevel.IPV6, Ipv6Option.MTU_DISCOVER, MtuDiscover.PROBE)
+    else this.#set(SocketLevel.IP, IpOption.MTU_DISCOVER, MtuDiscover.PROBE)
+  }
+
+  /** From now on errors can be had from `takeQueuedError`, also those that a socket otherwise keeps to itself. */
+  queueErrors(): void {
+    if (this.#ipv6) this.#set(SocketLevel.IPV6, Ipv6Option.RECVERR, 1)
+    else this.#set(SocketLevel.IP, IpOption.RECVERR, 1)
+  }
+
+  /** The oldest error that was not taken yet, an ICMP message or the kernel's own; undefined: none. */
+  takeQueuedError(): IcmpError | LocalError | undefined {
+    const level = this.#ipv6 ? SocketLevel.IPV6 : SocketLevel.IP
+    const type = this.#ipv6 ? Ipv6Option.RECVERR : IpOption.RECVERR
+    for (;;) {
+      this.#in.setData(this.#valueAddress, 8)
+      this.#in.prepareReceive()
+      if (libc().recvmsg(this.fd, this.#in.address, MessageFlag.ERRQUEUE | MessageFlag.DONTWAIT) < 0)
+        return undefined
+      const at = this.#in.findControl(level, type)
+      const error = at < 0 ? undefined : decodeQueuedError(this.#in, at)
+      if (error !== undefined) return error
+    }
   }
 
   /** What the kernel knows of the path, in bytes of IP packet; 0 when it does not tell. */

@@ -18,6 +18,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   tun: 3,
   dataplane: 3,
   host: 3,
+  diagnosis: 3,
   ike: 2,
   esp: 2,
   wire: 1,

@@ -143,3 +143,17 @@ export async function readdress(host: LabHost, lastByte: number): Promise<string
   await host.namespace.run(['ip', 'route', 'replace', 'default', 'via', host.router, ...on, 'metric', '100'])
   return fresh
 }
+
+/** Drops what is a fragment but not the first one, as many firewalls do; or no more. Needs nft. */
+export async function loseFragments(network: HotelNetwork, lost: boolean): Promise<void> {
+  await nft(network.middle, [
+    'table inet pieces',
+    'delete table inet pieces',
+    ...(lost
+      ? [
+          'table inet pieces { chain forward { type filter hook forward priority 0;',
+          '  ip frag-off & 0x1fff != 0 drop; exthdr frag exists drop; }; }'
+        ]
+      : [])
+  ])
+}

@@ -196,6 +196,7 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     ports: { ike: 500, natT: 4500, tcp: 4500, tls: 443 },
     tls: { name: undefined, verify: false, ca: [] },
     proxy: { kind: 'none' },
+    portal: { enabled: false, url: 'http://portal.test/', api: undefined },
     localTs: [],
     remoteTs: [],
     interfaceName: undefined,

@@ -43,6 +43,7 @@ describe('what connect makes of its options', () => {
       ports: { ike: 500, natT: 4500, tcp: 4500, tls: 443 },
       tls: { name: undefined, verify: false, ca: [] },
       proxy: { kind: 'environment' },
+      portal: { enabled: true, url: 'http://detectportal.firefox.com/success.txt', api: undefined },
       localTs: [],
       remoteTs: [],
       interfaceName: undefined,
