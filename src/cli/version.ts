@@ -3,9 +3,10 @@
  * @module
  */
 import { readFileSync } from 'node:fs'
+import { packageFile } from '../host/package-file.ts'
 
 export function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  const manifest = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as {
     version: string
   }
   return manifest.version

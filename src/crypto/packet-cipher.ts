@@ -1,6 +1,6 @@
 /**
  * Makes the cipher of one direction of a Child SA, from the best back end that this machine has: OpenSSL's EVP
- * functions called directly, `node:crypto`, or noble (the reference).
+ * functions called directly, or `node:crypto`. noble is the reference for both: a program that wants it loads it first.
  * @module
  */
 import { InternalError } from '../errors.ts'
@@ -8,7 +8,6 @@ import { evp } from '../native/libcrypto-evp.ts'
 import { type Facility, IN_USE, notInUse, switchedOff } from '../native/speedups.ts'
 import { cipherSuite } from './cipher-suite.ts'
 import { createLibcryptoPacketCipher } from './packet-cipher-libcrypto.ts'
-import { createNobleCipher } from './packet-cipher-noble.ts'
 import { createNodeCipher } from './packet-cipher-node.ts'
 import type { PacketCipher, PacketCipherBackend, PacketCipherKeys } from './packet-cipher-types.ts'
 import type { CipherSuite } from './types.ts'
@@ -40,9 +39,17 @@ function findLibcrypto(): Facility {
   }
 }
 
+let reference: typeof import('./packet-cipher-noble.ts') | undefined
+
+/** Makes the back end `noble` available. It builds tables as it is loaded, which no start of the program has to pay for. */
+export async function loadReferenceBackend(): Promise<void> {
+  reference ??= await import('./packet-cipher-noble.ts')
+}
+
 /** Back ends that work here, the fastest first. */
 export function availableBackends(): readonly PacketCipherBackend[] {
-  return libcryptoFacility().inUse ? ['libcrypto', 'node', 'noble'] : ['node', 'noble']
+  const fast: readonly PacketCipherBackend[] = libcryptoFacility().inUse ? ['libcrypto', 'node'] : ['node']
+  return reference === undefined ? fast : [...fast, 'noble']
 }
 
 /**
@@ -71,7 +78,9 @@ export function createPacketCipher(
     case 'libcrypto':
       return createLibcryptoPacketCipher(suite, keys, parameters.esn, direction)
     case 'noble':
-      return createNobleCipher(suite, keys, parameters.esn, direction)
+      if (reference === undefined)
+        throw new InternalError('esp-backend', 'The reference back end is not loaded')
+      return reference.createNobleCipher(suite, keys, parameters.esn, direction)
     default:
       return createNodeCipher(suite, keys, parameters.esn, direction)
   }

@@ -3,8 +3,6 @@
  * @module
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { extname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { AuthenticationError, DataError, type IkestreamError, SystemError, UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { childEnvironment } from './commands.ts'
@@ -15,6 +13,7 @@ import {
   LineReader,
   parseReply
 } from './keeper-protocol.ts'
+import { packageFile } from './package-file.ts'
 import { SCRIPT_TIMEOUT_MS } from './vpnc-script.ts'
 
 /** For a script that takes its time and what comes after it. When nobody waits any more the keeper still goes on. */
@@ -29,12 +28,10 @@ const FAMILIES = { SystemError, DataError, UsageError, AuthenticationError } as 
  * @param forScript a vpnc-script gets the whole environment, as it would from the session itself
  */
 export function startKeeper(forScript: boolean): ChildProcess {
-  // The same extension as this module: it may run as compiled or as written.
-  const program = new URL(`./keeper-process${extname(import.meta.url)}`, import.meta.url)
   const env = Object.entries(childEnvironment()).filter(
     ([name]) => forScript || KEPT_VARIABLES.includes(name)
   )
-  return spawn(process.execPath, [fileURLToPath(program)], {
+  return spawn(process.execPath, [packageFile('dist/host/keeper-process.js')], {
     // Its end is known by that of the pipe; a terminal's signals are for the session.
     detached: true,
     env: Object.fromEntries(env),

@@ -8,7 +8,6 @@
 import { request } from 'node:http'
 import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { SocksClient } from 'socks'
 import { abortedError, failureFrom, formatEndpoint, TransportError } from './failure.ts'
 import { proxyEndpoint, proxyLabel } from './proxy-url.ts'
 import { connectSocket } from './tcp-socket.ts'
@@ -183,8 +182,9 @@ function capitalised(sentence: string): string {
   return sentence.charAt(0).toUpperCase() + sentence.slice(1)
 }
 
-function socksConnect(attempt: Attempt): Promise<Uint8Array> {
+async function socksConnect(attempt: Attempt): Promise<Uint8Array> {
   const { proxy, target, stream, what, signal, timeoutMs } = attempt
+  const { SocksClient } = await import('socks')
   const { host, port } = proxyEndpoint(proxy)
   return withDeadline(what, signal, timeoutMs, (resolve, reject) => {
     const client = new SocksClient({

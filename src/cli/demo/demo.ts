@@ -9,13 +9,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { LabNamespace } from '../../host/netlab.ts'
 import { type Fault, HotelNetwork } from '../../host/netlab-hotel.ts'
+import { packageFile } from '../../host/package-file.ts'
 import { DemoError, DemoProgram, type JsonLine, runToEnd } from './program.ts'
 
-const IKESTREAM = fileURLToPath(new URL('../../../bin/ikestream.js', import.meta.url))
-const TOOL = fileURLToPath(new URL('./tool.js', import.meta.url))
+const IKESTREAM = packageFile('bin/ikestream.js')
+const TOOL = packageFile('dist/cli/demo/tool.js')
 
 const GATEWAY_NAME = 'gateway.demo.test'
 const INNER_ADDRESS = '10.99.0.1'

@@ -6,10 +6,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { SystemError, UsageError } from '../../errors.ts'
 import { childEnvironment, succeeds } from '../commands.ts'
 import type { LabNamespace, NetLab } from '../netlab.ts'
+import { packageFile } from '../package-file.ts'
 import { type LinkConditions, parseConditions } from './conditions.ts'
 import { NetemLink } from './netem.ts'
 import type {
@@ -22,7 +22,7 @@ import type {
   OutageReport
 } from './types.ts'
 
-const PROCESS = fileURLToPath(new URL('../../../dist/host/link/process.js', import.meta.url))
+const PROCESS = packageFile('dist/host/link/process.js')
 const START_TIMEOUT_MS = 10_000
 /** Above whatever else the machine does: lateness here would look like the network's. A wish, which root is granted. */
 const REAL_TIME = ['chrt', '--rr', '1']

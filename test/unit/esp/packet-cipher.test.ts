@@ -1,13 +1,25 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
-import { availableBackends, createPacketCipher, espSuite } from '../../../src/crypto/packet-cipher.ts'
+import { beforeAll, describe, expect, it } from 'vitest'
+import {
+  availableBackends,
+  createPacketCipher,
+  espSuite,
+  loadReferenceBackend
+} from '../../../src/crypto/packet-cipher.ts'
 import { ESP_HEADER_LENGTH, type PacketCipherBackend } from '../../../src/crypto/packet-cipher-types.ts'
 import { InboundSa } from '../../../src/esp/inbound-sa.ts'
 import { EncryptionId, IntegrityId } from '../../../src/wire/ike-constants.ts'
 import { ALL_SUITES, hexBytes, type SuiteIds, saParameters } from '../../support/esp-parameters.ts'
 
 const BACKENDS: readonly PacketCipherBackend[] = ['libcrypto', 'node', 'noble']
+
+it('the reference back end is not there until it is loaded', () => {
+  expect(availableBackends()).not.toContain('noble')
+  const keys = { encryptionKey: new Uint8Array(20), integrityKey: new Uint8Array(0) }
+  const ids = { encryptionId: EncryptionId.AES_GCM_16, encryptionKeyBits: 128, integrityId: 0 }
+  expect(() => createPacketCipher({ ...ids, ...keys, esn: false }, 'seal', 'noble')).toThrow('not loaded')
+})
 
 /** Header and IV as given, then the plaintext sealed behind them. */
 function seal(
@@ -45,6 +57,8 @@ function open(
 }
 
 describe.each(BACKENDS)('packet cipher, back end %s', (backend) => {
+  beforeAll(loadReferenceBackend)
+
   it('seals the ESP packet of RFC 7634 appendix A', () => {
     const keys = {
       encryptionKey: hexBytes('808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f a0a1a2a3'),
@@ -140,6 +154,8 @@ interface StrongSwanVectors {
 }
 
 describe('packet cipher back ends', () => {
+  beforeAll(loadReferenceBackend)
+
   it('are all there on a machine that runs these tests', () => {
     expect(availableBackends()).toEqual(BACKENDS)
   })
