@@ -17,6 +17,7 @@ import type { Identity } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import { type Cidr, parseCidr } from '../wire/cidr.ts'
+import { isDomainName } from '../wire/domain-name.ts'
 import { IdType } from '../wire/ike-constants.ts'
 import { loadCertificateAndKey } from './credentials.ts'
 import { readInput } from './files.ts'
@@ -47,6 +48,7 @@ export async function resolveGatewayOptions(
     clientTrust: clientTrust(flags.clientCafile ?? []),
     pools: pools(flags.pool),
     dns: (flags.dns ?? []).map((text) => addressOf(text, '--dns')),
+    dnsDomains: (flags.dnsDomain ?? []).map(domainOf),
     localTs: (flags.localTs ?? []).map((text) => cidrOf(text, '--local-ts')),
     interfaceName: flags.interface,
     ikeProposals:
@@ -145,6 +147,13 @@ function cidrOf(text: string, option: string): Cidr {
       hint: 'Examples: 10.99.0.0/24, fd00:99::/64.'
     })
   return cidr
+}
+
+function domainOf(text: string): string {
+  if (isDomainName(text)) return text
+  throw new UsageError('bad-domain', `--dns-domain ${text} is not a domain name.`, {
+    hint: 'Example: corp.example.com. Names of other scripts are written in ASCII (xn--...).'
+  })
 }
 
 function addressOf(text: string, option: string): string {

@@ -45,6 +45,11 @@ const SETTINGS: readonly Setting[] = [
   },
   { flags: '--dns <addr>', description: 'name server for clients', repeatable: true },
   {
+    flags: '--dns-domain <name>',
+    description: 'clients ask these servers for names below it only (default: for everything)',
+    repeatable: true
+  },
+  {
     flags: '--local-ts <cidr>',
     description: 'what clients may reach (default: everything)',
     repeatable: true
@@ -103,6 +108,7 @@ export interface GatewayFlags extends SocketFlags {
   readonly clientCafile?: readonly string[]
   readonly pool?: readonly string[]
   readonly dns?: readonly string[]
+  readonly dnsDomain?: readonly string[]
   readonly localTs?: readonly string[]
   readonly interface?: string
   readonly udp: boolean

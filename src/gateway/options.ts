@@ -76,6 +76,8 @@ export interface GatewayOptions {
   /** Virtual addresses; the first host of each is the gateway's own. */
   readonly pools: readonly Cidr[]
   readonly dns: readonly string[]
+  /** Domains that these name servers answer for; empty: everything. */
+  readonly dnsDomains: readonly string[]
   /** What clients may reach; empty: everything. */
   readonly localTs: readonly Cidr[]
   readonly interfaceName: string | undefined

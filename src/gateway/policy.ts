@@ -32,6 +32,8 @@ export interface GatewayCredentials {
 
 export interface GatewayNetwork {
   readonly dns: readonly string[]
+  /** Names that the servers answer for; none: all. */
+  readonly dnsDomains: readonly string[]
   /** What clients may reach. */
   readonly localTs: readonly TrafficSelector[]
   /** The same as CIDR, told to clients; none for everything. */
@@ -40,7 +42,7 @@ export interface GatewayNetwork {
 
 /** The policy that a gateway's options describe. @throws DataError for a key that cannot sign */
 export function gatewayPolicy(options: GatewayOptions, pool: AddressPool): GatewayPolicy {
-  const { identity, certificate, psk, users, clientTrust, dns, localTs } = options
+  const { identity, certificate, psk, users, clientTrust, dns, dnsDomains, localTs } = options
   return new GatewayPolicy(
     {
       identity,
@@ -57,6 +59,7 @@ export function gatewayPolicy(options: GatewayOptions, pool: AddressPool): Gatew
     pool,
     {
       dns,
+      dnsDomains,
       localTs:
         localTs.length > 0 ? localTs.map(selectorFromCidr) : [selectEverything(4), selectEverything(6)],
       subnets: localTs.map((cidr) => formatCidr(networkOf(cidr)))
@@ -113,10 +116,13 @@ export class GatewayPolicy implements ResponderPolicy {
     }
     if (families.length > 0 && addresses.length === 0) return undefined
     const hasFamily = (address: string): boolean => families.includes(address.includes(':') ? 6 : 4)
+    const dns = this.#network.dns.filter(hasFamily)
+    // Domains go with servers, and to those who ask (RFC 8598 section 3.1).
+    const domains = dns.length > 0 && request.some(({ type }) => type === ConfigAttribute.INTERNAL_DNS_DOMAIN)
     return {
       addresses,
-      dns: this.#network.dns.filter(hasFamily),
-      dnsDomains: [],
+      dns,
+      dnsDomains: domains ? this.#network.dnsDomains : [],
       subnets: this.#network.subnets.filter(hasFamily)
     }
   }

@@ -8,6 +8,7 @@
  */
 import * as v from 'valibot'
 import { addressFamily } from '../wire/address.ts'
+import { isDomainName } from '../wire/domain-name.ts'
 import { parseNetwork } from './route.ts'
 
 /** Room for thousands of routes. */
@@ -15,9 +16,6 @@ export const MAX_LINE_LENGTH = 1_048_576
 const MAX_ADDRESSES = 64
 const MAX_ROUTES = 16_384
 const MAX_DOMAINS = 256
-/** RFC 1035 section 2.3.4. */
-const MAX_DOMAIN_LENGTH = 253
-const DOMAIN = /^(?!-)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?$/
 /** What Linux takes for the name of a device, but none that looks like an option. */
 const DEVICE = /^(?!-)(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/
 /** Every IPv4 host has to reassemble 576; 68 is the least that a link may have (RFC 791). */
@@ -31,7 +29,7 @@ const Network = v.pipe(
   v.string(),
   v.check((text) => parseNetwork(text) !== undefined, 'no network')
 )
-const Domain = v.pipe(v.string(), v.maxLength(MAX_DOMAIN_LENGTH), v.regex(DOMAIN))
+const Domain = v.pipe(v.string(), v.check(isDomainName, 'no domain'))
 const Mtu = v.pipe(v.number(), v.integer(), v.minValue(LEAST_MTU), v.maxValue(65_535))
 const Addresses = v.pipe(v.array(Address), v.maxLength(MAX_ADDRESSES))
 

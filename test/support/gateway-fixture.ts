@@ -79,6 +79,7 @@ export function gatewayOptions(changes: Partial<GatewayOptions> = {}): GatewayOp
     clientTrust: { anchors: [authority.certificate], crls: [] },
     pools: [cidr('10.99.0.0/24'), cidr('fd00:99::/64')],
     dns: ['10.99.0.1'],
+    dnsDomains: [],
     localTs: [],
     interfaceName: undefined,
     ikeProposals: DEFAULT_IKE_PROPOSALS,

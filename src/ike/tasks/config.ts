@@ -6,15 +6,13 @@
  */
 import { addressFromBytes, addressToBytes } from '../../wire/address.ts'
 import { formatCidr, netmaskFromPrefixLength, parseCidr, prefixLengthFromNetmask } from '../../wire/cidr.ts'
+import { isDomainName } from '../../wire/domain-name.ts'
 import { ConfigAttribute, ConfigType, PayloadType } from '../../wire/ike-constants.ts'
 import type { ConfigAttributeValue, ConfigPayload } from '../../wire/ike-message.ts'
 import { concat } from '../keymat.ts'
 import type { AssignedConfig, ConfigRequest } from '../types.ts'
 
 const NOTHING = new Uint8Array(0)
-/** RFC 1035 section 2.3.4. */
-const MAX_DOMAIN_LENGTH = 253
-const DOMAIN = /^(?!-)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?$/
 /** Entries of one kind that are kept; a peer could send thousands. */
 const MAX_ENTRIES = 64
 
@@ -143,7 +141,7 @@ function readIpv6Subnet(value: Uint8Array): string | undefined {
 /** A name that is safe to hand to a resolver's configuration, or undefined. */
 function readDomain(value: Uint8Array): string | undefined {
   const text = new TextDecoder().decode(value)
-  return text.length <= MAX_DOMAIN_LENGTH && DOMAIN.test(text) ? text : undefined
+  return isDomainName(text) ? text : undefined
 }
 
 function pushDefined(list: string[], value: string | undefined): void {

@@ -83,6 +83,14 @@ describe('what clients get', () => {
     expect(formatTrafficSelectors(policy.localTs)).toBe('10.0.0.0/8 fd00::/16')
   })
 
+  it('the domains of its name servers, if they ask for domains and get a server', () => {
+    const policy = policyFor({ dns: ['10.99.0.1'], dnsDomains: ['corp.example'] })
+    const domains = { type: ConfigAttribute.INTERNAL_DNS_DOMAIN, value: NOTHING }
+    expect(policy.assign('a', [V4, domains])?.dnsDomains).toEqual(['corp.example'])
+    expect(policy.assign('a', [V4])?.dnsDomains).toEqual([])
+    expect(policy.assign('b', [V6, domains])?.dnsDomains).toEqual([])
+  })
+
   it('everything behind the gateway, if nothing else is said', () => {
     expect(formatTrafficSelectors(policyFor().localTs)).toBe('0.0.0.0/0 ::/0')
     expect(policyFor().assign('a', [V4])?.subnets).toEqual([])

@@ -36,6 +36,7 @@ describe('options of the gateway', () => {
       cookies: 'auto',
       maxHalfOpen: 1024,
       dns: [],
+      dnsDomains: [],
       localTs: [],
       timers: {}
     })
@@ -49,6 +50,7 @@ describe('options of the gateway', () => {
       ...['--listen', '10.0.0.1', '--listen', '[fd00::1]', '--identity', 'gw.test', '--no-tcp'],
       ...['--pool', '10.5.0.0/16', '--dns', '10.5.0.1', '--local-ts', '10.0.0.0/8', '--interface', 'gw0'],
       ...['--udp-port', '1500', '--nat-t-port', '1501', '--tls-port', '8443', '--cookies', 'always'],
+      ...['--dns-domain', 'corp.example', '--dns-domain', 'lab.example'],
       ...['--max-half-open', '7', '--ike-lifetime', '60', '--child-lifetime', '30'],
       ...['--ike-proposal', 'aes256gcm16-prfsha384-ecp384', '--esp-proposal', 'aes256gcm16-noesn']
     ])
@@ -59,6 +61,7 @@ describe('options of the gateway', () => {
       tls: true,
       interfaceName: 'gw0',
       dns: ['10.5.0.1'],
+      dnsDomains: ['corp.example', 'lab.example'],
       cookies: 'always',
       maxHalfOpen: 7,
       timers: { ikeLifetimeMs: 60_000, childLifetimeMs: 30_000 }
@@ -72,6 +75,7 @@ describe('options of the gateway', () => {
   it.each([
     [['--listen', 'gw.example.com'], 'bad-address'],
     [['--dns', '10.0.0.256'], 'bad-address'],
+    [['--dns-domain', '~.'], 'bad-domain'],
     [['--pool', '10.0.0.0/33'], 'bad-network'],
     [['--local-ts', 'everything'], 'bad-network'],
     [['--sslkey', '/dev/null'], 'key-without-certificate']
