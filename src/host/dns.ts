@@ -3,7 +3,7 @@
  * to take them back.
  * @module
  */
-import { access, mkdir, readFile } from 'node:fs/promises'
+import { access, mkdir, readFile, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SystemError } from '../errors.ts'
 import type { Logger } from '../log.ts'
@@ -14,7 +14,9 @@ import {
   type DnsMode,
   debianRecordName,
   decideDns,
-  nameserversOf
+  hasLocalResolver,
+  nameserversOf,
+  openresolvRecordName
 } from './dns-decision.ts'
 import { captureFile, overwriteFile, sha256 } from './file-backup.ts'
 import type { StepLog } from './journal.ts'
@@ -63,14 +65,15 @@ async function gatherDnsFacts(
   paths: DnsPaths,
   netns: string | null
 ): Promise<DnsFacts> {
-  const [resolved, resolvconf, resolvConf, nsswitch, interfaceOrder] = await Promise.all([
+  const [resolved, resolvconf, resolvConf, resolvConfPath, nsswitch, interfaceOrder] = await Promise.all([
     resolvedState(runner),
     resolvconfFlavour(runner),
     textOf(paths.resolvConf),
+    realpath(paths.resolvConf).catch(() => null),
     textOf(paths.nsswitch),
     textOf(paths.interfaceOrder)
   ])
-  return { resolved, resolvconf, resolvConf, nsswitch, interfaceOrder, netns }
+  return { resolved, resolvconf, resolvConf, resolvConfPath, nsswitch, interfaceOrder, netns }
 }
 
 /**
@@ -149,10 +152,13 @@ export class NameResolution {
   async #setResolvconf(settings: DnsSettings, facts: DnsFacts): Promise<void> {
     const { runner, interface: device } = this.#context
     const open = facts.resolvconf === 'openresolv'
-    const record = open ? device : debianRecordName(device, facts.interfaceOrder)
+    const record = open ? openresolvRecordName(device) : debianRecordName(device, facts.interfaceOrder)
+    // A local resolver can ask servers for their own domains only; the C library cannot.
+    const apart = open && isSplit(settings) && hasLocalResolver(facts.resolvConf)
+    if (!apart) this.#warnAboutSplit(settings)
     const lines = settings.servers.map((server) => `nameserver ${server}`)
     if (settings.domains.length > 0) lines.push(`search ${settings.domains.join(' ')}`)
-    const flags = open ? ['-m', '0', ...(settings.exclusive ? ['-x'] : [])] : []
+    const flags = [...(open && settings.exclusive ? ['-x'] : []), ...(apart ? ['-p'] : [])]
     await this.#note({ kind: 'resolvconf', record, force: open })
     await must(runner, ['resolvconf', '-a', record, ...flags], { input: `${lines.join('\n')}\n` })
   }
@@ -189,7 +195,7 @@ export class NameResolution {
   }
 
   #warnAboutSplit(settings: DnsSettings): void {
-    if (settings.exclusive || settings.domains.length === 0) return
+    if (!isSplit(settings)) return
     this.#context.log.log(
       'warn',
       'without systemd-resolved all names are asked of the tunnel’s servers, not only those of its domains'
@@ -202,6 +208,11 @@ export class NameResolution {
     this.#steps.push(step)
     await this.#context.journal.add(step)
   }
+}
+
+/** The tunnel's servers are for some names only. */
+function isSplit(settings: DnsSettings): boolean {
+  return !settings.exclusive && settings.domains.length > 0
 }
 
 /** Contents of a resolv.conf: the tunnel's servers first; the options that were there stay. */

@@ -80,7 +80,8 @@ export class IkestreamSite {
     this.etc = etc
   }
 
-  static async open(): Promise<IkestreamSite> {
+  /** @param files of the client's own /etc, by path below it; the usual ones for whatever is not among them */
+  static async open(files: Readonly<Record<string, string>> = {}): Promise<IkestreamSite> {
     const directory = await scratchDirectory('site')
     const hotel = await hotelNetwork()
     try {
@@ -91,7 +92,8 @@ export class IkestreamSite {
         hosts: ['127.0.0.1 localhost', ...names.map((address) => `${address} ${GATEWAY_NAME}`), ''].join(
           '\n'
         ),
-        'resolv.conf': `# by hand\nnameserver ${hotel.client.router}\noptions edns0\n`
+        'resolv.conf': `# by hand\nnameserver ${hotel.client.router}\noptions edns0\n`,
+        ...files
       })
       return new IkestreamSite(hotel, directory, etc)
     } catch (error) {
@@ -300,12 +302,13 @@ export class IkestreamSite {
       ['ip', 'route', 'show', 'table', 'all'],
       ['ip', '-6', 'route', 'show', 'table', 'all'],
       ['ip', 'rule'],
-      ['ip', '-6', 'rule']
+      ['ip', '-6', 'rule'],
+      // A link is followed where the client is: it may lead out of its /etc.
+      ['sh', '-c', 'readlink /etc/resolv.conf; cat /etc/resolv.conf /etc/hosts']
     ]
     const parts = await Promise.all(looks.map((argv) => this.client.run(argv)))
-    const files = await Promise.all(['resolv.conf', 'hosts'].map((name) => this.etc.read(name)))
     return (
-      [...parts.map(({ stdout }) => stdout), ...files, this.#clientProcesses()]
+      [...parts.map(({ stdout }) => stdout), this.#clientProcesses()]
         .join('---\n')
         // Lifetimes count down, and the kernel notes by itself what it learnt of the path.
         .replace(/ (valid_lft|preferred_lft|expires|used|age|hoplimit|pref) \S+/g, '')

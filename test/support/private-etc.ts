@@ -4,7 +4,7 @@
  * @module
  */
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { LabNamespace } from './namespaces.ts'
 
 const OWN_FILES = ['hosts', 'resolv.conf', 'nsswitch.conf', 'netns', 'resolvconf']
@@ -16,7 +16,10 @@ export class PrivateEtc {
     this.#directory = directory
   }
 
-  /** @param directory an empty one of the caller's */
+  /**
+   * @param directory an empty one of the caller's
+   * @param files contents by path below /etc
+   */
   static async mount(
     namespace: LabNamespace,
     directory: string,
@@ -26,10 +29,16 @@ export class PrivateEtc {
     await Promise.all([mkdir(machine), mkdir(own)])
     // Recursive: what is mounted below /etc (as in containers) may not be uncovered in a namespace of less privilege.
     await namespace.run(['mount', '--rbind', '/etc', machine])
-    const names = (await readdir('/etc')).filter((name) => !OWN_FILES.includes(name))
+    const wanted = Object.keys(files).map((path) => path.split('/')[0])
+    const names = (await readdir('/etc')).filter(
+      (name) => !OWN_FILES.includes(name) && !wanted.includes(name)
+    )
     await Promise.all(names.map((name) => symlink(join(machine, name), join(own, name))))
     await writeFile(join(own, 'nsswitch.conf'), 'passwd: files\ngroup: files\nhosts: files dns\n')
-    for (const [name, text] of Object.entries(files)) await writeFile(join(own, name), text)
+    for (const [name, text] of Object.entries(files)) {
+      await mkdir(dirname(join(own, name)), { recursive: true })
+      await writeFile(join(own, name), text)
+    }
     await namespace.run(['mount', '--bind', own, '/etc'])
     return new PrivateEtc(own)
   }

@@ -214,7 +214,7 @@ describe('configuring the host', () => {
     expect(runner.lines(/-a/)).toHaveLength(1)
     await plain.reconfigure({ addresses, routes })
     expect(plain.dnsMode).toBeNull()
-    expect(runner.lines().at(-1)).toBe('resolvconf -d ike0 -f')
+    expect(runner.lines().at(-1)).toBe('resolvconf -d vpn.ike0 -f')
   })
 
   it('unwraps an IPv4 gateway that a socket shows as IPv6', async () => {
