@@ -163,6 +163,7 @@ export function describeWith(...requirements: Requirement[]): (title: string, su
   if (reason === null) return (title, suite) => describe(title, suite)
   // What only root can do is run again as root by `.ci/run`.
   const elsewhere = requirements.includes('root') && !has('root')
-  if (process.env['IKESTREAM_TEST_ALL'] === '1' && !elsewhere) throw new Error(`nothing may be skipped here, but ${reason}`)
+  if (process.env['IKESTREAM_TEST_ALL'] === '1' && !elsewhere)
+    throw new Error(`nothing may be skipped here, but ${reason}`)
   return (title, suite) => describe.skip(`${title} (skipped: ${reason})`, suite)
 }

@@ -51,6 +51,7 @@ describeWith(
     expect(await site.clientState()).toBe(before)
     await expect(readFile(pidFile)).rejects.toThrow('ENOENT')
     expect(await readdir(join(site.directory, 'client', 'sessions'))).toEqual([])
+    expect(await readdir(join(site.directory, 'client', 'run'))).toEqual([])
   })
   afterAll(() => site?.close())
 
