@@ -12,7 +12,7 @@
  *
  * Both return the text of the SVG. A series keeps its look in all panels: it goes by the order in which names first appear, or by
  * `style` (a number). Axes: `scale: 'log'`, `min`, `max`, `ticks` (values), `format` (value to text). A panel may have `marks`: lines
- * across it, `{ x | y, label }`. `markers: false` on a series draws the line alone, `steps: true` draws it as steps.
+ * across it, `{ x | y, label }`. `markers: false` on a series draws the line alone, `'few'` about eight of them, `steps: true` draws it as steps.
  * @module
  */
 
@@ -230,8 +230,16 @@ function drawSeries({ points, markers = true, steps = false }, style, xAxis, yAx
   return [
     ...whiskers,
     `<path d="${path}" fill="none" stroke="${style.color}" stroke-width="1.8" stroke-linejoin="round"${dash}/>`,
-    ...(markers ? places.map(({ at: [px, py] }) => marker(style, px, py)) : [])
+    ...chosen(places, markers, style).map(({ at: [px, py] }) => marker(style, px, py))
   ].join('\n')
+}
+
+/** Those that get a marker. Of few, each series' own, so that curves that lie on each other can still be told apart. */
+function chosen(places, markers, style) {
+  if (markers !== 'few') return markers ? places : []
+  const every = Math.max(1, Math.floor(places.length / 8))
+  const first = STYLES.indexOf(style) % every
+  return places.filter((_, index) => index % every === first)
 }
 
 function marker({ marker: shape, color }, x, y) {
