@@ -36,6 +36,8 @@ export function addConnectCommand(program: Command): void {
     .option('--pid-file <file>', 'write the process id here')
     .option('--name <name>', "name of the session (default: the profile's or the server's)")
     .option('--setuid <user>', 'become this user once the tunnel is up')
+    .option('--capture <file>', 'write the outer packets to this file, for Wireshark')
+    .option('--capture-inner <file>', 'write what is in the tunnel to this file: in clear')
     .addOption(
       new Option(
         '--unsafe-dump-keys <dir>',

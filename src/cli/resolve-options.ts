@@ -21,6 +21,8 @@ export interface ConnectFlags {
   readonly name?: string
   readonly setuid?: string
   readonly pidFile?: string
+  readonly capture?: string
+  readonly captureInner?: string
   readonly unsafeDumpKeys?: string
 }
 
@@ -77,6 +79,7 @@ export async function resolveOptions(
     ladder: ladderTimings(effective),
     setuid: flags.setuid,
     pidFile: flags.pidFile,
+    capture: { outer: flags.capture, inner: flags.captureInner },
     keyDirectory: flags.unsafeDumpKeys,
     rememberNetworks: effective.text('transport') === 'auto' && effective.source('order') === 'default'
   }

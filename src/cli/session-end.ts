@@ -1,6 +1,6 @@
 /**
  * What ends a session from outside: signals, and exceptions that nobody caught. All of them end it cleanly, so that nothing is
- * left behind on the machine. SIGUSR1 shows statistics and SIGUSR2 reconnects: as in openconnect.
+ * left behind on the machine. SIGUSR1 shows statistics (and brings captures up to date), SIGUSR2 reconnects: as in openconnect.
  * @module
  */
 import { constants } from 'node:os'
@@ -37,7 +37,10 @@ export class SessionEnd {
     this.#session = session
     if (this.#crash !== undefined) session.stop('internal-error')
     else if (this.#signal !== undefined) session.stop('requested')
-    this.#on('SIGUSR1', () => showStatistics(this.#reporter, session.status()))
+    this.#on('SIGUSR1', () => {
+      session.flushCaptures()
+      showStatistics(this.#reporter, session.status())
+    })
     this.#on('SIGUSR2', () => session.reconnect())
   }
 

@@ -14,6 +14,7 @@ import { NetworkMemory, networkMemoryFile } from '../transport/network-memory.ts
 import { proxyLabel } from '../transport/proxy-url.ts'
 import { resolveServer } from '../transport/resolve.ts'
 import { TlsSessionCache } from '../transport/tls.ts'
+import { Captures } from './captures.ts'
 import type { ClientEvent } from './events.ts'
 import { GatewayAddresses } from './gateway-addresses.ts'
 import { systemClock } from './ike-driver.ts'
@@ -57,6 +58,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const opener = new TransportOpener(options, new TlsSessionCache())
   const proxy = opener.proxyFor('tcp')
   const history = new SessionHistory(() => Date.now())
+  const captures = new Captures(options.capture, log)
   let session: VpnSession | undefined
   let deviceGone: string | undefined
   let keeperGone = false
@@ -73,6 +75,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       handlers.place ??
       (await HostPlace.open(options, { stateDirectory, runtimeDirectory }, hostLog, onKeeperGone)),
     keyTables,
+    capture: captures.inner,
     softLimits: factory.softLimits,
     gatewayAddresses: () => addresses.known,
     onSoftLimit: (spiIn) => session?.childLimitReached(spiIn),
@@ -98,7 +101,10 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     log,
     tunnel,
     factory,
-    open: (candidate, signal, timeoutMs) => opener.open(candidate, signal, timeoutMs),
+    open: async (candidate, signal, timeoutMs) => {
+      const opened = await opener.open(candidate, signal, timeoutMs)
+      return 'transport' in opened ? { transport: captures.of(opened.transport) } : opened
+    },
     addresses,
     streamTarget:
       proxy === undefined
@@ -123,7 +129,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   })
   const { runBy = 'connect' } = handlers
   return startSession({
-    ...{ options, session, tunnel, history, watching, runBy, log, runtimeDirectory },
+    ...{ options, session, tunnel, history, watching, captures, runBy, log, runtimeDirectory },
     failure: () => {
       if (deviceGone !== undefined) return lostDevice(deviceGone)
       return keeperGone ? lostKeeper() : undefined

@@ -8,7 +8,6 @@ import { join } from 'node:path'
 import { SystemError } from '../errors.ts'
 import type { ChildSaParameters, EspSaParameters } from '../esp/types.ts'
 import type { IkeKeyLog } from '../ike/types.ts'
-import type { Transport } from '../transport/types.ts'
 import { EncryptionId, IntegrityId } from '../wire/ike-constants.ts'
 
 const FILE_MODE = 0o600
@@ -48,11 +47,12 @@ export class KeyTables {
     append(this.#ikeTable, columns)
   }
 
-  addChild(child: ChildSaParameters, transport: Transport | undefined): void {
-    const local = transport?.path.local.address ?? '*'
-    const remote = transport?.path.remote.address ?? '*'
-    append(this.#espTable, espColumns(local, remote, child.outbound))
-    append(this.#espTable, espColumns(remote, local, child.inbound))
+  /** By SPI alone: the addresses around an SA change when the session moves, and proxies have addresses of their own. */
+  addChild(child: ChildSaParameters): void {
+    for (const family of ['IPv4', 'IPv6'] as const) {
+      append(this.#espTable, espColumns(family, child.outbound))
+      append(this.#espTable, espColumns(family, child.inbound))
+    }
   }
 }
 
@@ -60,12 +60,12 @@ function append(file: number, columns: readonly string[]): void {
   appendFileSync(file, `${columns.join(',')}\n`)
 }
 
-function espColumns(source: string, destination: string, sa: EspSaParameters): string[] {
+function espColumns(family: 'IPv4' | 'IPv6', sa: EspSaParameters): string[] {
   const hex = (bytes: Uint8Array): string => `0x${Buffer.from(bytes).toString('hex')}`
   const columns = [
-    source.includes(':') ? 'IPv6' : 'IPv4',
-    source,
-    destination,
+    family,
+    '*',
+    '*',
     `0x${sa.spi.toString(16).padStart(8, '0')}`,
     espEncryptionName(sa.encryptionId),
     hex(sa.encryptionKey),
@@ -97,7 +97,7 @@ function ikeIntegrityName(id: number): string {
 }
 
 function espEncryptionName(id: number): string {
-  if (id === EncryptionId.AES_GCM_16) return 'AES-GCM [RFC4106]'
+  if (id === EncryptionId.AES_GCM_16) return 'AES-GCM with 16 octet ICV [RFC4106]'
   if (id === EncryptionId.CHACHA20_POLY1305) return 'ChaCha20 with Poly1305 [RFC7634]'
   return 'AES-CBC [RFC3602]'
 }
@@ -113,6 +113,6 @@ function espIntegrityName(id: number): string {
     case IntegrityId.HMAC_SHA1_96:
       return 'HMAC-SHA-1-96 [RFC2404]'
     default:
-      return 'ANY 128 bit authentication [no checking]'
+      return 'NULL'
   }
 }

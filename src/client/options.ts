@@ -9,6 +9,7 @@ import type { LadderTimings } from '../transport/ladder-types.ts'
 import type { SocketSettings } from '../transport/socket-settings.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Proposal, TrafficSelector } from '../wire/ike-message.ts'
+import type { CaptureOptions } from './captures.ts'
 
 export interface TransportPorts {
   readonly ike: number
@@ -74,6 +75,8 @@ export interface ConnectOptions extends TransportOptions {
   readonly setuid: string | undefined
   /** Holds the process id as long as the session runs. */
   readonly pidFile: string | undefined
+  /** Files for what is on the wire, and for what is in the tunnel. */
+  readonly capture: CaptureOptions
   /** Directory for Wireshark key tables. */
   readonly keyDirectory: string | undefined
   readonly rememberNetworks: boolean

@@ -7,6 +7,7 @@ import type { IkestreamError } from '../errors.ts'
 import type { ControlServer } from '../host/control-server.ts'
 import type { NetworkWatch } from '../host/network-watch.ts'
 import type { Logger } from '../log.ts'
+import type { Captures } from './captures.ts'
 import { openControl } from './control.ts'
 import { systemClock } from './ike-driver.ts'
 import type { ConnectOptions } from './options.ts'
@@ -21,6 +22,8 @@ export interface RunningSession {
   /** Climbs the ladder again, keeping the SAs. */
   reconnect(): void
   readonly connected: boolean
+  /** What was captured so far is in the files. */
+  flushCaptures(): void
   /** A snapshot, as `ikestream status` shows it. */
   status(): SessionStatus
   /** Resolves at the end, when everything has been taken back; rejects with why it ended otherwise. */
@@ -37,6 +40,7 @@ export interface SessionParts {
   /** Where the control socket is made; undefined: there is none. */
   readonly runtimeDirectory: string | undefined
   readonly watching: NetworkWatch
+  readonly captures: Captures
   /** Why an end that looks clean is none. */
   readonly failure: () => IkestreamError | undefined
 }
@@ -57,6 +61,7 @@ export async function startSession(parts: SessionParts): Promise<RunningSession>
     ended,
     stop: (reason) => session.stop(reason),
     reconnect: () => session.reconnect(),
+    flushCaptures: () => parts.captures.flush(),
     get connected() {
       return session.connected
     },
@@ -86,12 +91,13 @@ async function controlFor(
   }
 }
 
-async function runToEnd({ session, tunnel, watching, failure }: SessionParts): Promise<void> {
+async function runToEnd({ session, tunnel, watching, captures, failure }: SessionParts): Promise<void> {
   try {
     await session.run()
   } finally {
     watching.close()
     await tunnel.close()
+    captures.close()
   }
   const error = failure()
   if (error !== undefined) throw error

@@ -11,6 +11,7 @@ import { libcryptoFacility } from '../crypto/packet-cipher.ts'
 import type { RandomSource } from '../crypto/types.ts'
 import type { DataPathFacts } from '../dataplane/facts.ts'
 import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
+import type { InnerCapture } from '../dataplane/peer-link.ts'
 import { Pump } from '../dataplane/pump.ts'
 import type { PumpStats } from '../dataplane/stats.ts'
 import { InternalError } from '../errors.ts'
@@ -61,6 +62,7 @@ export interface TunnelEnvironment {
   readonly now: () => number
   readonly place: TunnelPlace
   readonly keyTables: KeyTables | undefined
+  readonly capture: InnerCapture | undefined
   /** Bytes and packets after which a Child SA is rekeyed. */
   readonly softLimits: SoftLimits
   /** All addresses of the gateway that are known: packets to any of them stay outside the tunnel. */
@@ -113,6 +115,7 @@ export class Tunnel {
       logger: environment.log.child('dataplane'),
       mtu: this.#mtu,
       now: environment.now,
+      capture: environment.capture,
       onTunGone: environment.onDeviceGone,
       observer: { onSoftLimit: (child) => environment.onSoftLimit(child.parameters.inbound.spi) }
     })
@@ -193,7 +196,7 @@ export class Tunnel {
   // --- Child SAs
 
   install(child: ChildSaParameters): void {
-    this.#environment.keyTables?.addChild(child, this.#transport)
+    this.#environment.keyTables?.addChild(child)
     this.#sad.install(child)
   }
 

@@ -37,7 +37,7 @@ export interface TlsOptions extends ConnectStreamOptions {
 }
 
 /** What the outer TLS turned out to be. */
-interface TlsInfo {
+export interface TlsInfo {
   /** `TLSv1.2` or `TLSv1.3`. */
   readonly protocol: string
   readonly cipher: string
@@ -57,7 +57,7 @@ export interface TlsTransport extends Transport {
 
 /** Of a TLS transport; undefined for any other. */
 export function tlsInfoOf(transport: Transport): TlsInfo | undefined {
-  return transport instanceof TlsStreamTransport ? transport.tlsInfo : undefined
+  return (transport as Partial<TlsTransport>).tlsInfo
 }
 
 class TlsStreamTransport extends StreamTransport implements TlsTransport {

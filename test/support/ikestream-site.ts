@@ -203,13 +203,10 @@ export class IkestreamSite {
   /** Runs another command as the client's user would, to its end. */
   async command(
     args: readonly string[],
-    {
-      state = 'client',
-      wrapper = []
-    }: Pick<Partial<ProcessOptions>, 'wrapper'> & { readonly state?: string } = {}
+    { state = 'client' }: { readonly state?: string } = {}
   ): Promise<CommandResult> {
     const env = { PATH: '/usr/bin:/bin', NO_COLOR: '1', IKESTREAM_STATE_DIR: join(this.directory, state) }
-    return this.client.runner.run([...wrapper, process.execPath, IKESTREAM, ...args], { env })
+    return this.client.runner.run([process.execPath, IKESTREAM, ...args], { env })
   }
 
   /** Ends the clients that still run. */

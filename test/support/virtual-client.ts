@@ -211,6 +211,7 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     ladder: {},
     setuid: undefined,
     pidFile: undefined,
+    capture: { outer: undefined, inner: undefined },
     keyDirectory: undefined,
     rememberNetworks: false,
     ...changes
