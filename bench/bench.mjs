@@ -22,6 +22,7 @@ import { formatTable, resultTables, targetTable } from './compare/tables.mjs'
 import { judgeTargets } from './compare/targets.mjs'
 import { hasIperf } from './lib/iperf.mjs'
 import { describeMachine, loadNow } from './lib/machine.mjs'
+import { forgetNodeSettings } from './lib/site.mjs'
 import { allPeers, missingProgram } from './peers/all.mjs'
 
 /** A round that would end later than this is not begun. */
@@ -37,6 +38,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
     interrupt.abort(new Error(`ended by ${signal}`))
   })
 
+forgetNodeSettings()
 try {
   const options = readOptions()
   if (!hasIperf()) throw new Error('iperf3 is missing: apt-get install iperf3')

@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { HotelNetwork } from '../dist/host/netlab-hotel.js'
 import { median } from './lib/numbers.mjs'
-import { makeCredentials, startClient, startGateway } from './lib/site.mjs'
+import { forgetNodeSettings, makeCredentials, startClient, startGateway } from './lib/site.mjs'
 
 const NO_UDP = { protocol: 'udp', action: 'drop' }
 const NO_TCP_4500 = { protocol: 'tcp', ports: [4500], action: 'drop' }
@@ -47,6 +47,7 @@ if (!Number.isInteger(runs) || runs < 1) {
   process.exit(64)
 }
 
+forgetNodeSettings()
 const directory = mkdtempSync(join(tmpdir(), 'ikestream-bench-'))
 const hotel = await HotelNetwork.open()
 try {

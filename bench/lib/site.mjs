@@ -18,6 +18,14 @@ export const GATEWAY_NAME = 'gateway.bench.test'
 export const CLIENT_NAME = 'client.bench.test'
 /** The gateway's own address inside the tunnel: the first of its default pool. */
 export const INNER_ADDRESS = '10.99.0.1'
+/** Settings of Node that a developer's shell may have, and that cost time at each start: certificates are read, modules preloaded. */
+const NODE_SETTINGS = ['NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS']
+
+/** Programs that this process starts are started as users start them. */
+export function forgetNodeSettings() {
+  for (const name of NODE_SETTINGS) delete process.env[name]
+}
+
 /** Only ends runs that hang. */
 export const LIMIT_MS = 60_000
 
