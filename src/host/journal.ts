@@ -21,8 +21,8 @@ const SUFFIX = '.journal.json'
 /** Where changes are noted down before they are made. */
 export interface StepLog {
   readonly steps: readonly UndoStep[]
-  /** Resolves once it is on the disk. */
-  add(step: UndoStep): Promise<void>
+  /** Resolves once all of them are on the disk. */
+  add(...steps: UndoStep[]): Promise<void>
   /** The step has been undone, or never came to be. */
   remove(step: UndoStep): Promise<void>
 }
@@ -32,8 +32,8 @@ export function memoryLog(): StepLog {
   const steps: UndoStep[] = []
   return {
     steps,
-    async add(step) {
-      steps.push(step)
+    async add(...added) {
+      steps.push(...added)
     },
     async remove(step) {
       const at = steps.indexOf(step)
@@ -87,8 +87,8 @@ export class Journal implements StepLog {
     return this.#record.steps
   }
 
-  add(step: UndoStep): Promise<void> {
-    return this.#write((steps) => [...steps, step])
+  add(...added: UndoStep[]): Promise<void> {
+    return this.#write((steps) => [...steps, ...added])
   }
 
   remove(step: UndoStep): Promise<void> {

@@ -13,6 +13,7 @@ import { type CommandRunner, commandFailure, inNamespace, must, SystemCommandRun
 import { type DeviceState, placeDevice } from './device.ts'
 import { type DnsPaths, type DnsSettings, NameResolution, SYSTEM_DNS_PATHS } from './dns.ts'
 import type { DnsMode } from './dns-decision.ts'
+import { ipBatch } from './ip-batch.ts'
 import { memoryLog, type StepLog } from './journal.ts'
 import { canonicalAddress, PinnedRoutes } from './pinned-routes.ts'
 import { TunnelRoutes } from './tunnel-routes.ts'
@@ -106,9 +107,7 @@ class AppliedTunnelConfig implements AppliedConfig {
   async apply(): Promise<void> {
     const device = await placeDevice(this.#runner, this.#config.interface, this.#config.netns)
     this.#index = device.index
-    await this.#journal.add({ kind: 'link', interface: this.#config.interface, ...device })
     await this.#setUpLink(device)
-    for (const address of this.#config.addresses) await this.#addAddress(address)
     // Before the link is up, so that no name is asked of the tunnel's servers that is not theirs.
     await this.#setUpDns(this.#config.dns)
     await must(this.#tunnel, ['ip', 'link', 'set', 'dev', this.#config.interface, 'up'])
@@ -166,15 +165,32 @@ class AppliedTunnelConfig implements AppliedConfig {
     })
   }
 
+  /** MTU and addresses. */
   async #setUpLink(device: DeviceState): Promise<void> {
-    const on = ['ip', 'link', 'set', 'dev', this.#config.interface]
-    await must(this.#tunnel, [...on, 'mtu', String(this.#config.mtu)])
-    const wantsIpv6 = this.#config.addresses.some(({ address }) => addressFamily(address) === 6)
-    if (this.#config.mtu < MIN_IPV6_MTU && wantsIpv6) {
-      this.#giveUpIpv6(`the tunnel's MTU of ${this.#config.mtu} is below the ${MIN_IPV6_MTU} that IPv6 needs`)
-    }
+    const { interface: name, mtu } = this.#config
+    this.#checkIpv6Mtu()
+    const addresses = this.#config.addresses.filter(
+      ({ address }) => this.#ipv6 || addressFamily(address) === 4
+    )
+    const steps = addresses.map((address) => this.#addressStep(address))
+    const setLink = [['ip', 'link', 'set', 'dev', name, 'mtu', String(mtu)]]
     // No link-local address: router solicitations and the like have no business in the tunnel.
-    if (device.addressGeneration !== null) await this.#tunnel.run([...on, 'addrgenmode', 'none'])
+    if (device.addressGeneration !== null)
+      setLink.push(['ip', 'link', 'set', 'dev', name, 'addrgenmode', 'none'])
+    await this.#journal.add({ kind: 'link', interface: name, ...device }, ...steps)
+    const done = await ipBatch(this.#tunnel, [...setLink, ...steps.map(addAddress)])
+    const added = Math.max(0, done - setLink.length)
+    for (const step of steps.slice(added)) await this.#journal.remove(step)
+    // Something was refused, or has to be judged by what the system says: from there on one by one.
+    for (const argv of setLink.slice(done))
+      await (argv.includes('mtu') ? must(this.#tunnel, argv) : this.#tunnel.run(argv))
+    for (const address of addresses.slice(added)) await this.#addAddress(address)
+  }
+
+  #checkIpv6Mtu(): void {
+    const { mtu, addresses } = this.#config
+    if (mtu >= MIN_IPV6_MTU || !addresses.some(({ address }) => addressFamily(address) === 6)) return
+    this.#giveUpIpv6(`the tunnel's MTU of ${mtu} is below the ${MIN_IPV6_MTU} that IPv6 needs`)
   }
 
   async #replaceAddresses(addresses: readonly TunnelAddress[]): Promise<void> {
@@ -191,22 +207,22 @@ class AppliedTunnelConfig implements AppliedConfig {
   }
 
   async #addAddress(address: TunnelAddress): Promise<void> {
-    const text = addressText(address)
     const v6 = addressFamily(address.address) === 6
     if (v6 && !this.#ipv6) return
-    const { interface: device } = this.#config
-    const step: UndoStep = { kind: 'address', interface: device, index: this.#index, address: text }
+    const step = this.#addressStep(address)
     await this.#journal.add(step)
-    const result = await this.#tunnel.run([
-      ...['ip', 'addr', 'add', text, 'dev', device],
-      ...(v6 ? ['nodad'] : [])
-    ])
+    const result = await this.#tunnel.run(addAddress(step))
     if (result.exitCode === 0) return
     await this.#journal.remove(step)
     const failure = commandFailure(result)
     if (/already assigned|file exists/i.test(failure.message)) return
     if (!v6 || !/disabled|permission denied|not supported/i.test(failure.message)) throw failure
     this.#giveUpIpv6('IPv6 is disabled on this machine')
+  }
+
+  #addressStep(address: TunnelAddress): AddressStep {
+    const { interface: name } = this.#config
+    return { kind: 'address', interface: name, index: this.#index, address: addressText(address) }
   }
 
   async #setUpDns(dns: DnsSettings | undefined): Promise<void> {
@@ -279,6 +295,10 @@ class AppliedTunnelConfig implements AppliedConfig {
     this.#queue = turn.catch(() => undefined)
     return turn
   }
+}
+
+function addAddress({ address, interface: device }: AddressStep): string[] {
+  return ['ip', 'addr', 'add', address, 'dev', device, ...(address.includes(':') ? ['nodad'] : [])]
 }
 
 function addressText(address: TunnelAddress): string {

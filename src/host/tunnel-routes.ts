@@ -5,6 +5,7 @@
 import { SystemError } from '../errors.ts'
 import { type Cidr, formatCidr } from '../wire/cidr.ts'
 import { type CommandRunner, commandFailure } from './commands.ts'
+import { ipBatch } from './ip-batch.ts'
 import type { StepLog } from './journal.ts'
 import { covers, halves, parseNetwork, type RouteSpec, routeArgv } from './route.ts'
 import type { ConfigConflict } from './types.ts'
@@ -59,10 +60,11 @@ export class TunnelRoutes {
   async apply(bounds: RouteBounds): Promise<void> {
     const wanted = this.#networks.flatMap((network) => this.#parts(network, bounds))
     const before = this.#steps()
-    for (const destination of wanted) {
-      if (!before.some(({ route }) => route.destination === formatCidr(destination)))
-        await this.#add(destination, bounds.index)
-    }
+    const missing = wanted.filter(
+      (destination) => !before.some(({ route }) => route.destination === formatCidr(destination))
+    )
+    for (const destination of missing.slice(await this.#addTogether(missing, bounds.index)))
+      await this.#add(destination, bounds.index)
     const kept = new Set(wanted.map(formatCidr))
     for (const step of before) {
       if (kept.has(step.route.destination)) continue
@@ -90,13 +92,37 @@ export class TunnelRoutes {
     return this.#context.undo.netns === null ? halves(network) : [network]
   }
 
+  #step(network: Cidr, index: number): RouteStep {
+    const device = this.#context.interface
+    const route: RouteSpec = {
+      family: network.family,
+      destination: formatCidr(network),
+      type: 'unicast',
+      device
+    }
+    return { kind: 'tunnel-route', interface: device, index, route }
+  }
+
+  /** @returns how many of them were added, before one was refused */
+  async #addTogether(networks: readonly Cidr[], index: number): Promise<number> {
+    if (networks.length < 2) return 0
+    const { tunnel, journal } = this.#context
+    const steps = networks.map((network) => this.#step(network, index))
+    await journal.add(...steps)
+    const added = await ipBatch(
+      tunnel,
+      steps.map(({ route }) => routeArgv('add', route))
+    )
+    for (const step of steps.slice(added)) await journal.remove(step)
+    return added
+  }
+
   async #add(network: Cidr, index: number): Promise<void> {
-    const { interface: device, tunnel, journal, report } = this.#context
-    const destination = formatCidr(network)
-    const route: RouteSpec = { family: network.family, destination, type: 'unicast', device }
-    const step: RouteStep = { kind: 'tunnel-route', interface: device, index, route }
+    const { tunnel, journal, report } = this.#context
+    const step = this.#step(network, index)
+    const { destination } = step.route
     await journal.add(step)
-    const result = await tunnel.run(routeArgv('add', route))
+    const result = await tunnel.run(routeArgv('add', step.route))
     if (result.exitCode === 0) return
     await journal.remove(step)
     const failure = commandFailure(result)

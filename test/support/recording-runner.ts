@@ -1,5 +1,6 @@
 /**
- * A command runner that runs nothing: it records what it is asked and gives prepared answers.
+ * A command runner that runs nothing: it records what it is asked and gives prepared answers. A batch of `ip` is recorded as the
+ * commands in it, up to the first that is answered with a failure.
  * @module
  */
 import { SystemError } from '../../src/errors.ts'
@@ -32,6 +33,7 @@ export class RecordingRunner implements CommandRunner {
   }
 
   async run(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+    if (argv.at(-2) === '-batch') return this.#runBatch(argv, options.input ?? '')
     this.calls.push({ argv: [...argv], options })
     const line = argv.join(' ')
     const answer = this.#answers.find(({ pattern }) => pattern.test(line))?.answer ?? {}
@@ -43,6 +45,16 @@ export class RecordingRunner implements CommandRunner {
       stdout: answer.stdout ?? '',
       stderr: answer.stderr ?? ''
     }
+  }
+
+  async #runBatch(argv: readonly string[], input: string): Promise<CommandResult> {
+    const lines = input.split('\n').filter((line) => line !== '')
+    for (const [index, line] of lines.entries()) {
+      const result = await this.run([...argv.slice(0, -2), ...line.split(' ')])
+      if (result.exitCode !== 0)
+        return { ...result, argv, exitCode: 1, stderr: `${result.stderr}\nCommand failed -:${index + 1}\n` }
+    }
+    return { argv, exitCode: 0, stdout: '', stderr: '' }
   }
 }
 

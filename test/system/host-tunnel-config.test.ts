@@ -125,10 +125,17 @@ describeWith('namespaces', 'tun')('the host around a tunnel', () => {
 
   it('undoes what was done when a later step is refused', async () => {
     const before = await snapshot(client)
+    const refusal = 'RTNETLINK answers: No buffer space available\n'
     const failing: CommandRunner = {
       run: async (argv, options) => {
+        const lines = (options?.input ?? '').split('\n')
+        const refused = lines.findIndex((line) => line.includes(' add 128.0.0.0/1 '))
+        if (refused >= 0) {
+          await context.runner.run(argv, { ...options, input: `${lines.slice(0, refused).join('\n')}\n` })
+          return { argv, exitCode: 1, stdout: '', stderr: `${refusal}Command failed -:${refused + 1}\n` }
+        }
         if (!argv.includes('128.0.0.0/1') || argv.includes('del')) return context.runner.run(argv, options)
-        return { argv, exitCode: 2, stdout: '', stderr: 'RTNETLINK answers: No buffer space available\n' }
+        return { argv, exitCode: 2, stdout: '', stderr: refusal }
       }
     }
     await expect(applyTunnelConfig(fullTunnel(), { ...context, runner: failing })).rejects.toThrow(

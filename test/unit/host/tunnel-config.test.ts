@@ -47,10 +47,10 @@ describe('configuring the host', () => {
       'ip link set dev ike0 up',
       'ip -4 route add unreachable 198.18.0.1/32 metric 50000 proto static',
       'ip -4 route add 198.18.0.1/32 via 10.66.0.1 dev eth0 metric 10 proto static',
-      'ip -4 route add 0.0.0.0/1 dev ike0 proto static',
-      'ip -4 route add 128.0.0.0/1 dev ike0 proto static',
-      'ip -6 route add ::/1 dev ike0 proto static',
-      'ip -6 route add 8000::/1 dev ike0 proto static'
+      'ip route add 0.0.0.0/1 dev ike0 proto static',
+      'ip route add 128.0.0.0/1 dev ike0 proto static',
+      'ip route add ::/1 dev ike0 proto static',
+      'ip route add 8000::/1 dev ike0 proto static'
     ])
     runner.calls.length = 0
     await applied.undo()
@@ -78,11 +78,14 @@ describe('configuring the host', () => {
     const watching = {
       run: (...call: Parameters<RecordingRunner['run']>) => {
         if (call[0].includes('add')) seen.push(journal.steps.length)
+        const added = call[1]?.input?.match(/ add /g)?.length ?? 0
+        if (added > 0) seen.push(journal.steps.length)
         return runner.run(...call)
       }
     }
     await applyTunnelConfig(full, { runner: watching, journal, dnsPaths })
-    expect(seen).toEqual([2, 3, 4, 5, 6, 7, 8, 9])
+    // Link and two addresses; the guard and the pin; four routes.
+    expect(seen).toEqual([3, 4, 5, 9])
   })
 
   it('pins nothing that no route covers, nor an address of this machine', async () => {
@@ -133,7 +136,22 @@ describe('configuring the host', () => {
     runner.answer(/addr add fd00/, { exitCode: 2, stderr: 'Error: ipv6: IPv6 is disabled on this device.\n' })
     const applied = await apply()
     expect(applied.conflicts).toMatchObject([{ kind: 'ipv6-unavailable' }])
-    expect(runner.lines(/ip -6 route/)).toEqual([])
+    expect(runner.lines(/route add .*::/)).toEqual([])
+  })
+
+  it('goes on one by one behind a change that is refused', async () => {
+    runner
+      .answer(/addrgenmode none/, { exitCode: 2, stderr: 'RTNETLINK answers: Operation not supported\n' })
+      .answer(/route add 128\.0/, { exitCode: 2, stderr: 'RTNETLINK answers: File exists\n' })
+    const applied = await apply({ pinned: [] })
+    expect(applied.conflicts).toMatchObject([{ kind: 'route-exists', subject: '128.0.0.0/1' }])
+    const [mode, ...later] = ['addrgenmode none', 'add 10.88', 'add fd00', 'add 0.0', 'add ::/1', 'add 8000']
+    expect(runner.lines(new RegExp(mode ?? ''))).toHaveLength(2)
+    for (const change of later) expect(runner.lines(new RegExp(change)), change).toHaveLength(1)
+    expect(journal.steps.map(({ kind }) => kind)).toEqual([
+      ...['link', 'address', 'address'],
+      ...['tunnel-route', 'tunnel-route', 'tunnel-route']
+    ])
   })
 
   it('fails with what the system said first, also when undoing fails too', async () => {
