@@ -66,6 +66,7 @@ export class InboundSa {
     this.spi = parameters.spi
     this.esn = parameters.esn
     this.window = new ReplayWindow(replayWindow, parameters.esn)
+    this.window.advanceTo(parameters.sequence ?? 0n)
   }
 
   get backend(): PacketCipherBackend {

@@ -53,6 +53,7 @@ export class OutboundSa {
     this.spi = parameters.spi
     this.esn = parameters.esn
     this.#alignment = Math.max(ESP_ALIGNMENT, this.#cipher.suite.blockSize)
+    this.addToSequence(parameters.sequence ?? 0n)
   }
 
   get backend(): PacketCipherBackend {

@@ -16,6 +16,11 @@ export interface EspSaParameters {
   readonly encryptionKey: Uint8Array
   readonly integrityKey: Uint8Array
   readonly esn: boolean
+  /**
+   * Numbers up to this one are used, or count as seen: another member of a cluster has had this SA before (RFC 6311). None by
+   * default.
+   */
+  readonly sequence?: bigint
 }
 
 export interface ChildSaParameters {

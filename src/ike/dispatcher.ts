@@ -13,6 +13,7 @@ import { ExchangeType, NotifyType, PayloadType, ProtocolId } from '../wire/ike-c
 import { formatIkeHeader, formatIkeMessage } from '../wire/ike-format.ts'
 import { findNotify, findPayload, findUnsupportedCritical, notify } from '../wire/ike-helpers.ts'
 import type { Payload } from '../wire/ike-message.ts'
+import { noteUse, weighRequest } from './doubt.ts'
 import { invalidSyntax, unsupportedCritical } from './failures.ts'
 import type { IkeSa, InboundMessage } from './ike-sa.ts'
 import { receiveInit } from './init-dispatcher.ts'
@@ -23,10 +24,11 @@ import { finishTask, requestLiveness } from './scheduler.ts'
 import type { SessionState } from './session-state.ts'
 import { type AuthAnswer, AuthResponder } from './tasks/auth-response.ts'
 import { answerCreateChild } from './tasks/create-child-response.ts'
+import { isIkeDelete } from './tasks/delete.ts'
 import { answerIkeRekey, followCollision } from './tasks/ike-rekey.ts'
-import { answerInformational, isAddressUpdate, isIkeDelete } from './tasks/informational.ts'
+import { answerInformational, isAddressUpdate } from './tasks/informational.ts'
 import { receiveSync } from './tasks/message-id-sync.ts'
-import { followPath } from './tasks/path.ts'
+import { followPath, syncPath } from './tasks/path.ts'
 
 /** A response that waits for something outside (TLS inside EAP). */
 interface PendingAnswer {
@@ -110,6 +112,7 @@ export class Dispatcher {
       return
     }
     state.noteReceived()
+    noteUse(state, sa, task.name === 'counter-sync')
     if (opened.kind === 'fragment') return
     const problem =
       opened.kind === 'malformed' ? opened.problem : this.#problemIn(header, opened.payloads, true)
@@ -140,6 +143,7 @@ export class Dispatcher {
     }
     if (header.messageId === 0 && state.established && receiveSync(state, sa, bytes, decoded, path)) return
     const kind = sa.exchanges.classifyRequest(header.messageId)
+    if (sa.awaitsSync && !this.#mayAnswerUnsynchronised(sa, bytes, decoded, path)) return
     if (kind === 'answered') {
       this.#repeatAnswer(sa, bytes, decoded, path)
       return
@@ -163,6 +167,18 @@ export class Dispatcher {
     this.#answerRequest(sa, { header, payloads: opened.payloads, raw: bytes }, path)
   }
 
+  /**
+   * After a failover, until Message IDs are synchronised, a request may be old or new: nothing of it is believed but that
+   * there is somebody (RFC 6311 section 8.1), who is asked to synchronise where it came from. What was answered before
+   * may be answered again.
+   */
+  #mayAnswerUnsynchronised(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): boolean {
+    const { messageId } = decoded.message.header
+    if (!isAuthentic(sa, bytes, decoded)) return false
+    syncPath(this.#state, sa, path)
+    return sa.exchanges.classifyRequest(messageId) === 'answered'
+  }
+
   #answerRequest(sa: IkeSa, request: InboundMessage, path: Path): void {
     const state = this.#state
     const { header, payloads } = request
@@ -184,6 +200,8 @@ export class Dispatcher {
     }
     if (state.established) followPath(state, path, isAddressUpdate(payloads))
     if (!isIkeDelete(payloads)) followCollision(state, sa)
+    noteUse(state, sa, isIkeDelete(payloads))
+    weighRequest(state, sa, request)
     if (header.exchangeType === ExchangeType.INFORMATIONAL) {
       const answer = answerInformational(state, sa, request, path)
       this.#reply(sa, header, answer.payloads, path)

@@ -14,6 +14,8 @@ export type Packets = readonly Uint8Array[]
 
 interface OutstandingRequest {
   readonly messageId: number
+  /** False for a synchronisation (RFC 6311): its Message ID 0 says nothing about the window. */
+  readonly inWindow: boolean
   readonly exchangeType: number
   packets: Packets
   lastSentAt: number
@@ -34,7 +36,7 @@ export type RequestKind =
 
 export type TimeoutAction = 'retransmit' | 'failed' | 'idle'
 
-const MAX_MESSAGE_ID = 0xffff_ffff
+export const MAX_MESSAGE_ID = 0xffff_ffff
 
 export class ExchangeManager {
   readonly #timers: IkeTimers
@@ -65,6 +67,12 @@ export class ExchangeManager {
     return this.#outstanding?.messageId
   }
 
+  /** The highest Message ID that a request of ours has had; -1 before the first. */
+  get highestUsedId(): number {
+    const request = this.#outstanding
+    return request?.inWindow === true ? request.messageId : this.#nextRequestId - 1
+  }
+
   get outstandingExchange(): number | undefined {
     return this.#outstanding?.exchangeType
   }
@@ -86,15 +94,12 @@ export class ExchangeManager {
 
   /** Takes a request on its way. `reliable`: it goes over a stream; undefined: there is no path at the moment. */
   begin(now: number, exchangeType: number, packets: Packets, reliable: boolean | undefined): void {
-    this.#outstanding = {
-      messageId: this.#nextRequestId,
-      exchangeType,
-      packets,
-      lastSentAt: now,
-      tries: 0,
-      onStreamSince: now
-    }
-    this.#arm(now, reliable)
+    this.#take(now, { exchangeType, packets, messageId: this.#nextRequestId, inWindow: true }, reliable)
+  }
+
+  /** A synchronisation request, which has Message ID 0 (RFC 6311 section 5.1). It takes the window all the same. */
+  beginSync(now: number, exchangeType: number, packets: Packets, reliable: boolean | undefined): void {
+    this.#take(now, { exchangeType, packets, messageId: 0, inWindow: false }, reliable)
   }
 
   /** IKE_SA_INIT, the first or one more with Message ID 0 after COOKIE or INVALID_KE_PAYLOAD (RFC 7296 section 2.6). */
@@ -145,8 +150,9 @@ export class ExchangeManager {
 
   /** The outstanding request was answered. */
   complete(): void {
+    const counts = this.#outstanding?.inWindow !== false
     this.abandon()
-    this.#nextRequestId++
+    if (counts) this.#nextRequestId++
   }
 
   /** Gives the outstanding request up without using its answer. */
@@ -177,13 +183,42 @@ export class ExchangeManager {
     return this.#response
   }
 
-  /** RFC 6311 section 5.1: continue with these Message IDs, forgetting what was outstanding. */
+  /** Goes on where another member of a cluster was. */
+  resumeAt(nextRequestId: number, expectedRequestId: number, response: Packets): void {
+    this.#nextRequestId = nextRequestId
+    this.#expectedRequestId = expectedRequestId
+    this.#response = response
+  }
+
+  /** Message IDs of ours below this one count as used. */
+  skipTo(nextRequestId: number): void {
+    this.#nextRequestId = nextRequestId
+  }
+
+  /**
+   * RFC 6311 section 5.1: continue with these Message IDs, forgetting what was outstanding in the window. A
+   * synchronisation of our own goes on (both ends failed over at once).
+   */
   synchronise(nextRequestId: number, expectedRequestId: number): void {
-    this.abandon()
+    if (this.#outstanding?.inWindow === true) this.abandon()
     this.#nextRequestId = nextRequestId
     this.#expectedRequestId = expectedRequestId
     this.#inProgress = false
     this.#response = []
+  }
+
+  #take(
+    now: number,
+    request: Pick<OutstandingRequest, 'messageId' | 'inWindow' | 'exchangeType' | 'packets'>,
+    reliable: boolean | undefined
+  ): void {
+    this.#outstanding = {
+      ...request,
+      lastSentAt: now,
+      tries: 0,
+      onStreamSince: now
+    }
+    this.#arm(now, reliable)
   }
 
   #arm(now: number, reliable: boolean | undefined): void {

@@ -34,6 +34,11 @@ export class FragmentReassembler {
   #startedAt = 0
   #parts = new Map<number, Fragment>()
 
+  /** Message ID of what is being put together; -1: nothing is. */
+  get messageId(): number {
+    return this.#messageId
+  }
+
   /** True when this fragment could still be of use: worth the work of opening it. */
   wants(messageId: number, fragmentNumber: number, totalFragments: number): boolean {
     if (!plausibleFragment(fragmentNumber, totalFragments)) return false

@@ -26,6 +26,8 @@ export interface InboundMessage {
 /** The request of an exchange, before it is sealed. */
 export interface Draft {
   readonly exchangeType: number
+  /** A synchronisation of Message IDs (RFC 6311): sent with Message ID 0, never fragmented (RFC 7383 section 3). */
+  readonly isSync?: boolean
   readonly payloads: readonly Payload[]
 }
 
@@ -36,7 +38,7 @@ export type TaskOutcome =
   | 'again'
   /** Something outside must finish first; `resume` will be called. The window stays taken. */
   | 'waiting'
-  /** IKE_SA_INIT only: as if the message had not come. */
+  /** As if the message had not come: IKE_SA_INIT, and answers to another synchronisation. */
   | 'ignore'
   /** Put the task off and build it again later. */
   | { readonly laterMs: number }
@@ -52,6 +54,8 @@ export type TaskName =
   | 'mobike'
   | 'routability'
   | 'liveness'
+  | 'counter-sync'
+  | 'replay-sync'
 
 export interface Task {
   readonly name: TaskName
@@ -80,6 +84,14 @@ export interface InitRecord {
   readonly remoteMessage: Uint8Array
   readonly localNonce: Uint8Array
   readonly remoteNonce: Uint8Array
+}
+
+/** A Child SA or an IKE SA by its local number. */
+export interface MadeByAnswer {
+  readonly what: 'child' | 'ike'
+  readonly number: number
+  /** Not in use yet: both ends rekeyed at once, and it is open which of the two goes. */
+  readonly isContested: boolean
 }
 
 export interface DeferredTask {
@@ -116,6 +128,14 @@ export class IkeSa {
   lastSync: { readonly request: Uint8Array; readonly response: Packets } | undefined
   /** The highest Message ID that the cluster announced in such a request. */
   syncedTo: number | undefined
+  /** Taken over from another member of our cluster: Message IDs are uncertain until they are synchronised. */
+  awaitsSync = false
+  /** The Message ID that we announced to the peer when we took over: whoever takes over from us must announce more. */
+  announcedId: number | undefined
+  /** What our answer to the peer's last request made: the peer may not know of it before its next one. */
+  unconfirmed: MadeByAnswer | undefined
+  /** The same, where a failover has come in between; see `doubt.ts`. */
+  doubted: MadeByAnswer[] = []
   /** SPIs that the peer deleted while the answer that would have told us of them was still on its way. */
   readonly deletedEarly = new Set<number>()
   /** The IKE SA that took over from this one. */
@@ -164,9 +184,9 @@ export class IkeSa {
     return true
   }
 
-  secure(security: IkeSecurity, random: RandomSource): void {
+  secure(security: IkeSecurity, random: RandomSource, firstIv = 0n): void {
     this.security = security
-    this.protection = new Protection(security.suite, security.keys, this.isInitiator, random)
+    this.protection = new Protection(security.suite, security.keys, this.isInitiator, random, firstIv)
   }
 
   header(exchangeType: number, isResponse: boolean, messageId: number): IkeHeader {

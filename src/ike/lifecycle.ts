@@ -23,6 +23,8 @@ export type IkeSaInput =
   | 'rekey-refused'
   /** A new IKE SA has taken over the Child SAs. */
   | 'replaced'
+  /** The new IKE SA may be known to this end only (RFC 6311 section 8.3): back to what both know. */
+  | 'revived'
   | 'delete-sent'
   /** Deleted, failed or given up. */
   | 'end'
@@ -44,7 +46,7 @@ export const IKE_SA_TRANSITIONS: Readonly<
     'delete-sent': 'DELETING',
     end: 'DESTROYED'
   },
-  REKEYED: { 'delete-sent': 'DELETING', end: 'DESTROYED' },
+  REKEYED: { revived: 'ESTABLISHED', 'delete-sent': 'DELETING', end: 'DESTROYED' },
   DELETING: { end: 'DESTROYED' },
   DESTROYED: {}
 }
@@ -56,6 +58,8 @@ export type ChildSaInput =
   | 'rekey-refused'
   /** Another Child SA carries the traffic now. */
   | 'replaced'
+  /** The other one may be known to this end only (RFC 6311 section 8.3). */
+  | 'revived'
   | 'delete-sent'
   /** The DELETE exchange is over; the inbound half lingers. */
   | 'deleted'
@@ -78,7 +82,7 @@ export const CHILD_SA_TRANSITIONS: Readonly<
     deleted: 'DELETED',
     end: 'DESTROYED'
   },
-  REKEYED: { 'delete-sent': 'DELETING', deleted: 'DELETED', end: 'DESTROYED' },
+  REKEYED: { revived: 'INSTALLED', 'delete-sent': 'DELETING', deleted: 'DELETED', end: 'DESTROYED' },
   DELETING: { deleted: 'DELETED', end: 'DESTROYED' },
   DELETED: { end: 'DESTROYED' },
   DESTROYED: {}

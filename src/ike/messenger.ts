@@ -30,10 +30,13 @@ export function maxMessageLength(state: SessionState, path: Path | undefined): n
 
 /** Starts an exchange: takes the window and sends the request. */
 export function sendRequest(state: SessionState, sa: IkeSa, draft: Draft): void {
-  const header = sa.header(draft.exchangeType, false, sa.exchanges.nextRequestId)
-  logSent(state, header, draft.payloads)
-  const packets = sa.protection?.seal(header, draft.payloads, maxMessageLength(state, state.path)) ?? []
-  sa.exchanges.begin(state.now, draft.exchangeType, packets, reliability(state))
+  const { exchangeType, payloads, isSync = false } = draft
+  const header = sa.header(exchangeType, false, isSync ? 0 : sa.exchanges.nextRequestId)
+  logSent(state, header, payloads)
+  const maxLength = isSync ? undefined : maxMessageLength(state, state.path)
+  const packets = sa.protection?.seal(header, payloads, maxLength) ?? []
+  if (isSync) sa.exchanges.beginSync(state.now, exchangeType, packets, reliability(state))
+  else sa.exchanges.begin(state.now, exchangeType, packets, reliability(state))
   emitPackets(state, packets, state.path)
   armRetransmission(state, sa)
 }

@@ -71,6 +71,15 @@ export const OUTBOUND_SWITCH_MS = 5_000
 export const REPLACED_PATIENCE_MS = 30_000
 /** How long the answer to our last DELETE is worth waiting for. */
 export const CLOSE_PATIENCE_MS = 5_000
+/**
+ * What a cluster member that takes over adds to the Message ID that it knows (RFC 6311 section 5.1: more than was ever
+ * used, by the window at least). Generous: requests of ours that it did not hear of are few, Message IDs are plenty.
+ */
+export const MESSAGE_ID_JUMP = 4096
+/** What it adds to the IVs of the IKE SA's AEAD: more than any member can have used since it was heard of. */
+export const IKE_IV_JUMP = 2n ** 40n
+/** An SA that a failover left in doubt is deleted when the peer has not shown in this time that it knows of it. */
+export const DOUBT_PATIENCE_MS = 30_000
 /** A responder keeps an SA without a path this long (RFC 4555 section 3.11: at least five minutes). */
 export const LOST_PATH_PATIENCE_MS = 300_000
 /** Unauthenticated hints (INVALID_IKE_SPI) lead to at most one liveness check in this time (RFC 7296 section 2.21.4). */

@@ -23,14 +23,21 @@ export class Protection {
   readonly #outbound: IkeCipher
   readonly #inbound: IkeCipher
   readonly #random: RandomSource
-  #ivCounter = 0n
+  #ivCounter: bigint
 
-  constructor(suite: CipherSuite, keys: IkeKeys, isInitiator: boolean, random: RandomSource) {
+  /** @param firstIv where the counter of AEADs begins: another member of a cluster may have used those before */
+  constructor(suite: CipherSuite, keys: IkeKeys, isInitiator: boolean, random: RandomSource, firstIv = 0n) {
+    this.#ivCounter = firstIv
     const fromInitiator = createIkeCipher(suite, keys.skEi, keys.skAi)
     const fromResponder = createIkeCipher(suite, keys.skEr, keys.skAr)
     this.#outbound = isInitiator ? fromInitiator : fromResponder
     this.#inbound = isInitiator ? fromResponder : fromInitiator
     this.#random = random
+  }
+
+  /** The IV that an AEAD would use next. */
+  get nextIv(): bigint {
+    return this.#ivCounter
   }
 
   /**

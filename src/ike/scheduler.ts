@@ -5,6 +5,7 @@
  */
 import { ExchangeType, nameOf } from '../wire/ike-constants.ts'
 import type { ChildSa } from './child-sa.ts'
+import { onDoubtExpired } from './doubt.ts'
 import { lifetimeExpired, peerTimeout } from './failures.ts'
 import type { IkeSa, Task, TaskOutcome } from './ike-sa.ts'
 import { armRetransmission, emitPackets, reliability, sendInitRequest, sendRequest } from './messenger.ts'
@@ -135,7 +136,8 @@ export function onDeadline(state: SessionState, deadline: Deadline): void {
     case 'task-retry':
     case 'ike-rekey':
     case 'ike-expire':
-    case 'ike-replaced': {
+    case 'ike-replaced':
+    case 'doubt': {
       const sa = state.ikeSaByNumber(subject)
       if (sa !== undefined) onIkeSaDeadline(state, sa, kind)
       return
@@ -180,7 +182,7 @@ function onClusterIdle(state: SessionState): void {
 function onIkeSaDeadline(
   state: SessionState,
   sa: IkeSa,
-  kind: 'retransmit' | 'task-retry' | 'ike-rekey' | 'ike-expire' | 'ike-replaced'
+  kind: 'retransmit' | 'task-retry' | 'ike-rekey' | 'ike-expire' | 'ike-replaced' | 'doubt'
 ): void {
   switch (kind) {
     case 'retransmit':
@@ -202,6 +204,9 @@ function onIkeSaDeadline(
       return
     case 'ike-replaced':
       if (sa !== state.current) state.enqueue(sa, new IkeDeleteTask(state), true)
+      return
+    case 'doubt':
+      onDoubtExpired(state, sa)
   }
 }
 

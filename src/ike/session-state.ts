@@ -10,7 +10,7 @@ import type { IkestreamError } from '../errors.ts'
 import type { LogFields, LogLevel } from '../log.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { ChildSa } from './child-sa.ts'
-import { IkeSa, type Task } from './ike-sa.ts'
+import { IkeSa, type MadeByAnswer, type Task } from './ike-sa.ts'
 import { CHILD_GRACE_MS, MAX_QUEUED_TASKS } from './options.ts'
 import { Queue } from './queue.ts'
 import { type TimerKind, Timers } from './timers.ts'
@@ -35,6 +35,15 @@ export interface PeerFeatures {
   signatureHashes: readonly number[] | undefined
 }
 
+/** Timers whose subject is an IKE SA. */
+const IKE_SA_TIMERS = [
+  'retransmit',
+  'task-retry',
+  'ike-rekey',
+  'ike-expire',
+  'ike-replaced',
+  'doubt'
+] as const
 /** ESP SPIs below this are reserved (RFC 4303 section 2.1). */
 const FIRST_ESP_SPI = 256
 
@@ -57,6 +66,8 @@ export class SessionState {
   path: Path | undefined
   /** The path is broken: nothing is sent until there is another. */
   pathLost = false
+  /** A responder's path is another than the data plane was told. */
+  pathUntold = false
   /** The path that the peer has last agreed to move to. */
   confirmedPathId: number | undefined
   /** Path of the first IKE_AUTH, which the peer takes for our address (RFC 4555 section 3.2). */
@@ -113,10 +124,26 @@ export class SessionState {
     )
   }
 
+  /** Responder: tells the data plane where the peer is, if that has changed. */
+  tellPath(): void {
+    const { path, pathUntold } = this
+    this.pathUntold = false
+    if (pathUntold && path !== undefined) this.emit({ type: 'path-changed', path })
+  }
+
   // ---- numbers and timers
 
   nextNumber(): number {
     return ++this.#lastNumber
+  }
+
+  get lastNumber(): number {
+    return this.#lastNumber
+  }
+
+  /** Numbers up to this one are taken. */
+  continueNumbers(last: number): void {
+    this.#lastNumber = Math.max(this.#lastNumber, last)
   }
 
   after(kind: TimerKind, subject: number, delayMs: number): void {
@@ -149,9 +176,12 @@ export class SessionState {
   // ---- IKE SAs
 
   addIkeSa(isInitiator: boolean): IkeSa {
-    const { timers } = this.config
-    const { random } = this.environment
-    const sa = new IkeSa(this.nextNumber(), isInitiator, this.newIkeSpi(), timers, random)
+    return this.claimIkeSa(this.nextNumber(), isInitiator, this.newIkeSpi())
+  }
+
+  /** One with a number and an SPI that it has already. */
+  claimIkeSa(number: number, isInitiator: boolean, localSpi: bigint): IkeSa {
+    const sa = new IkeSa(number, isInitiator, localSpi, this.config.timers, this.environment.random)
     this.sas.push(sa)
     this.emit({ type: 'spi-claimed', spi: sa.localSpi })
     return sa
@@ -166,9 +196,7 @@ export class SessionState {
     if (sa.isDead) return
     sa.advance('end')
     if (this.current !== undefined && this.current !== sa) this.inheritChildren(sa, this.current)
-    for (const kind of ['retransmit', 'task-retry', 'ike-rekey', 'ike-expire', 'ike-replaced'] as const) {
-      this.timers.clear(kind, sa.number)
-    }
+    for (const kind of IKE_SA_TIMERS) this.timers.clear(kind, sa.number)
     sa.dispose()
     this.sas = this.sas.filter((other) => other !== sa)
     this.emit({ type: 'spi-released', spi: sa.localSpi })
@@ -189,6 +217,27 @@ export class SessionState {
   hasTask(sa: IkeSa, matches: (task: Task) => boolean): boolean {
     const active = sa.active === undefined ? [] : [sa.active]
     return [...active, ...sa.queue, ...sa.deferred.map(({ task }) => task)].some(matches)
+  }
+
+  /** The peer does not know of what a failover left in doubt (see `doubt.ts`): it vanishes without a word. */
+  dropDoubted(sa: IkeSa, made: MadeByAnswer): void {
+    this.settleDoubt(sa, made)
+    this.log('info', 'the peer did not learn of what its last request made', { what: made.what })
+    const child = made.what === 'child' ? this.childByNumber(made.number) : undefined
+    const next = made.what === 'ike' ? this.ikeSaByNumber(made.number) : undefined
+    if (child !== undefined) this.removeChild(child, 'unknown to the peer')
+    if (next === undefined) return
+    // What was begun on it is pursued where the peer hears of it.
+    const { active } = next
+    next.active = undefined
+    if (active?.interrupted?.(sa)) sa.queue.push(active)
+    else active?.dispose?.()
+    this.destroyIkeSa(next)
+  }
+
+  settleDoubt(sa: IkeSa, made: MadeByAnswer): void {
+    sa.doubted = sa.doubted.filter((other) => other !== made)
+    if (sa.doubted.length === 0) this.timers.clear('doubt', sa.number)
   }
 
   // ---- Child SAs
@@ -221,6 +270,10 @@ export class SessionState {
     if (this.#sendingOn.get(child.childId) === child || !child.isLive) return
     this.#sendingOn.set(child.childId, child)
     this.emit({ type: 'child-outbound', spiIn: child.spiIn })
+  }
+
+  sendsOn(child: ChildSa): boolean {
+    return this.#sendingOn.get(child.childId) === child
   }
 
   /** The peer and we agree that it is gone; what is still on its way is received a little longer. */

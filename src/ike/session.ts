@@ -16,6 +16,7 @@ import type { IkeSa } from './ike-sa.ts'
 import type { IkeSaState } from './lifecycle.ts'
 import { armRetransmission, sendRequest } from './messenger.ts'
 import { INIT_DOUBT_MS, LOST_PATH_PATIENCE_MS } from './options.ts'
+import { type RestoreInputs, restoreState } from './restore.ts'
 import {
   onDeadline,
   pump,
@@ -27,6 +28,7 @@ import {
 } from './scheduler.ts'
 import { type SessionInfo, sessionInfo } from './session-info.ts'
 import { SessionState } from './session-state.ts'
+import { type SessionSnapshot, takeSnapshot } from './snapshot.ts'
 import { AuthTask } from './tasks/auth.ts'
 import { ChildCreateTask } from './tasks/child-create.ts'
 import { closeSession, establishedWhileClosing } from './tasks/delete.ts'
@@ -50,6 +52,13 @@ export interface TrafficNote {
   readonly sent?: boolean
 }
 
+/** Where an IKE SA's two counters are. */
+export interface MessageIds {
+  readonly number: number
+  readonly nextRequestId: number
+  readonly expectedRequestId: number
+}
+
 /** Deadlines handled in one call of `timeout`; more wait for the next. */
 const MAX_DEADLINES_AT_ONCE = 1000
 
@@ -64,6 +73,39 @@ export class IkeSession {
   ) {
     this.#state = new SessionState(config, environment, options.logKeys ?? false)
     this.#dispatcher = new Dispatcher(this.#state)
+  }
+
+  /**
+   * A session that another member of the cluster had (RFC 6311): goes on with it, beginning with the counters.
+   * @returns undefined when the snapshot makes no sense
+   */
+  static restore(
+    now: number,
+    config: InitiatorConfig | ResponderConfig,
+    environment: IkeEnvironment,
+    inputs: RestoreInputs,
+    options: IkeSessionOptions = {}
+  ): IkeSession | undefined {
+    const session = new IkeSession(config, environment, options)
+    let isSound = false
+    session.#at(now, (state) => {
+      isSound = restoreState(state, inputs)
+    })
+    return isSound ? session : undefined
+  }
+
+  /** What another member of the cluster needs to go on with it; undefined: it is not established, or ends. */
+  snapshot(now: number): SessionSnapshot | undefined {
+    return takeSnapshot(this.#state, now)
+  }
+
+  /** Message IDs of each IKE SA by its number: what changes with every message. */
+  messageIds(): MessageIds[] {
+    return this.#state.sas.map(({ number, exchanges }) => ({
+      number,
+      nextRequestId: exchanges.highestUsedId + 1,
+      expectedRequestId: exchanges.expectedRequestId
+    }))
   }
 
   /** Initiator: starts IKE_SA_INIT on `path`, a path on UDP port 500 (with its `natT`) or any other. */

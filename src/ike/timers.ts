@@ -20,6 +20,7 @@ export type TimerKind =
   | 'child-grace'
   | 'close'
   | 'lost-path'
+  | 'doubt'
 
 export interface Deadline {
   readonly kind: TimerKind

@@ -68,8 +68,8 @@ interface CommonConfig {
   /** Largest IP packet that an IKE message or fragment may make on UDP (RFC 7383); default 1280. */
   readonly fragmentSize: number
   readonly mobike: boolean
-  /** RFC 6311: offer message ID and replay counter synchronisation. */
-  readonly haSync: boolean
+  /** RFC 6311: offer, or as a responder agree to, synchronisation of Message IDs and replay counters; or of one of them. */
+  readonly haSync: boolean | 'message-ids' | 'replay-counters'
 }
 
 export interface InitiatorConfig extends CommonConfig {

@@ -7,6 +7,7 @@ import type { ChildSaParameters } from '../../src/esp/types.ts'
 import { identityFromText } from '../../src/ike/auth/identity.ts'
 import type { LocalAuth, RemoteAuth } from '../../src/ike/auth/types.ts'
 import { NONCE_LENGTH } from '../../src/ike/options.ts'
+import type { RestoreInputs } from '../../src/ike/restore.ts'
 import { DEFAULT_TIMERS, IkeSession } from '../../src/ike/session.ts'
 import type { IkeOutput, InitiatorConfig, ResponderConfig, ResponderPolicy } from '../../src/ike/types.ts'
 import { Secret } from '../../src/secret.ts'
@@ -139,11 +140,22 @@ export class End {
   waiting: Promise<void>[] = []
   readonly random: NonceRandom
 
-  constructor(config: InitiatorConfig | ResponderConfig, seed: number, options: { logKeys?: boolean } = {}) {
+  /** @param restore takes a session over from another end instead of beginning one */
+  constructor(
+    config: InitiatorConfig | ResponderConfig,
+    seed: number,
+    options: { logKeys?: boolean; restore?: { now: number; inputs: RestoreInputs } } = {}
+  ) {
     this.config = config
     this.random = new NonceRandom(seed)
     const environment = { random: this.random, wallClockMs: () => Date.UTC(2026, 5, 1) }
-    this.session = new IkeSession(config, environment, options)
+    const { restore, logKeys = false } = options
+    const session =
+      restore === undefined
+        ? new IkeSession(config, environment, { logKeys })
+        : IkeSession.restore(restore.now, config, environment, restore.inputs, { logKeys })
+    if (session === undefined) throw new Error('the snapshot makes no sense')
+    this.session = session
   }
 
   drain(): void {

@@ -9,6 +9,7 @@ import type { IkeTimers } from '../../src/ike/types.ts'
 import type { Path } from '../../src/wire/endpoint.ts'
 import { arePaired, End, initiatorConfig, pathPair, responderConfig } from './ike-pair.ts'
 import { SeededRandom } from './seeded-random.ts'
+import { areAtRest, disagreementAtRest } from './session-checks.ts'
 import { type NetworkQuality, VirtualNetwork } from './virtual-network.ts'
 
 export interface SimulationOptions {
@@ -69,8 +70,11 @@ export class Simulation {
     this.network.quality = { ...this.#options.quality, loss: 0, duplication: 0 }
     this.runFor(200_000)
     // Liveness checks and rekeyings go on for ever: look at a moment between them.
-    this.runFor(120_000, () => this.#isAtRest())
-    const problem = this.#check() ?? this.#checkRest()
+    this.runFor(
+      120_000,
+      () => this.network.nextArrival() === undefined && areAtRest(this.client, this.gateway)
+    )
+    const problem = this.#check() ?? disagreementAtRest(this.client, this.gateway)
     return problem === undefined ? undefined : this.#problem(problem)
   }
 
@@ -158,45 +162,6 @@ export class Simulation {
       }
     }
     return undefined
-  }
-
-  /** What must hold when nothing is under way any more. */
-  #checkRest(): string | undefined {
-    const { client, gateway } = this
-    if (client.children.size !== gateway.children.size) {
-      return `${client.children.size} Child SAs at the client, ${gateway.children.size} at the gateway`
-    }
-    for (const child of client.children.values()) {
-      const other = gateway.children.get(child.outbound.spi)
-      if (other === undefined || !arePaired(child, other)) return 'a Child SA of the client has no other half'
-    }
-    for (const end of [client, gateway]) {
-      const info = end.session.info()
-      if (info.predecessors.length > 0) return 'a replaced IKE SA was left behind'
-      if (info.state !== 'ESTABLISHED') return `the IKE SA is ${info.state}`
-      if (info.tasksActive.length + info.tasksQueued.length > 0) return `tasks are left: ${info.tasksActive}`
-      for (const child of info.childSas)
-        if (child.state !== 'INSTALLED') return `a Child SA is ${child.state}`
-      for (const spi of end.sendingOn.values())
-        if (!end.children.has(spi)) return 'sending on a dead Child SA'
-      const alive = new Set([...end.children.values()].map(({ childId }) => childId))
-      if (end.sendingOn.size !== alive.size) return 'a Child SA is never sent on'
-    }
-    const [a, b] = [client.session.info(), gateway.session.info()]
-    if (a.initiatorSpi !== b.initiatorSpi || a.responderSpi !== b.responderSpi) return 'different IKE SAs'
-    if (a.nextRequestId !== b.expectedRequestId || b.nextRequestId !== a.expectedRequestId) {
-      return 'the Message IDs differ'
-    }
-    return undefined
-  }
-
-  #isAtRest(): boolean {
-    if (this.network.nextArrival() !== undefined) return false
-    return [this.client, this.gateway].every((end) => {
-      const { tasksActive, tasksQueued, predecessors, childSas } = end.session.info()
-      const isQuiet = tasksActive.length + tasksQueued.length + predecessors.length === 0
-      return isQuiet && childSas.every(({ state }) => state === 'INSTALLED')
-    })
   }
 
   #problem(text: string): string {

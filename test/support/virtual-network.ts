@@ -75,9 +75,14 @@ export class VirtualNetwork {
 
   /** Delivers what arrives at `now`. */
   deliverDue(): void {
+    for (const { to, message, path } of this.takeDue()) to.session.receive(this.now, message, path)
+  }
+
+  /** What arrives at `now`, one after the other, for whoever delivers it himself. */
+  *takeDue(): Generator<{ readonly to: End; readonly path: Path; readonly message: Uint8Array }> {
     while (this.#inFlight[0] !== undefined && this.#inFlight[0].at <= this.now) {
       const arrival = this.#inFlight.shift()
-      arrival?.to.session.receive(this.now, arrival.message, arrival.path)
+      if (arrival !== undefined) yield arrival
     }
   }
 

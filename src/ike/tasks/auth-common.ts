@@ -71,9 +71,8 @@ export function abilityNotifies(state: SessionState, asked: readonly Payload[] |
   const { config } = state
   const wanted = [
     ...(config.mobike ? [NotifyType.MOBIKE_SUPPORTED] : []),
-    ...(config.haSync
-      ? [NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED, NotifyType.IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED]
-      : [])
+    ...(syncsMessageIds(config) ? [NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED] : []),
+    ...(syncsReplayCounters(config) ? [NotifyType.IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED] : [])
   ]
   return wanted
     .filter((type) => asked === undefined || findNotify(asked, type) !== undefined)
@@ -84,8 +83,17 @@ export function noteAbilities(state: SessionState, payloads: readonly Payload[])
   const { config, features } = state
   const has = (type: number) => findNotify(payloads, type) !== undefined
   features.mobike = config.mobike && has(NotifyType.MOBIKE_SUPPORTED)
-  features.messageIdSync = config.haSync && has(NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED)
-  features.replayCounterSync = config.haSync && has(NotifyType.IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED)
+  features.messageIdSync = syncsMessageIds(config) && has(NotifyType.IKEV2_MESSAGE_ID_SYNC_SUPPORTED)
+  features.replayCounterSync =
+    syncsReplayCounters(config) && has(NotifyType.IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED)
+}
+
+function syncsMessageIds({ haSync }: SessionState['config']): boolean {
+  return haSync === true || haSync === 'message-ids'
+}
+
+function syncsReplayCounters({ haSync }: SessionState['config']): boolean {
+  return haSync === true || haSync === 'replay-counters'
 }
 
 /** Both ends have proved who they are. */
@@ -120,7 +128,7 @@ export function announceEstablished(state: SessionState, sa: IkeSa, espSuite: st
           : remoteIdentity === undefined
             ? ''
             : formatIdentity(remoteIdentity),
-      ikeSuite: formatChosenSuite(secured(sa).security.chosen, 'ike'),
+      ikeSuite: formatChosenSuite(securityOf(sa).chosen, 'ike'),
       espSuite,
       config: state.assigned,
       cluster: features.messageIdSync,

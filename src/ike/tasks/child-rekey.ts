@@ -9,7 +9,7 @@ import { ExchangeType, NotifyType, ProtocolId } from '../../wire/ike-constants.t
 import { espSpiToBytes, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload } from '../../wire/ike-message.ts'
 import type { ChildSa } from '../child-sa.ts'
-import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
+import type { Draft, IkeSa, InboundMessage, MadeByAnswer, Task, TaskOutcome } from '../ike-sa.ts'
 import { REKEY_RETRY_MS, REPLACED_PATIENCE_MS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import { hexSpi, installChild } from './child.ts'
@@ -91,6 +91,8 @@ export class ChildRekeyTask implements Task {
     const state = this.#state
     const { old } = this
     sa.temporaryFailureSince = undefined
+    // The peer let us rekey what it had rekeyed itself: of that it has no knowledge any more.
+    for (const made of sa.doubted) if (this.#isAbout(made)) state.dropDoubted(sa, made)
     const agreement = proposal.agreement(response)
     if (typeof agreement === 'string') {
       state.log('warn', `the answer to the rekeying of a Child SA does not fit: ${agreement}`)
@@ -139,6 +141,11 @@ export class ChildRekeyTask implements Task {
     state.enqueue(sa, new ChildCreateTask(state, localTs, remoteTs, childId), true)
     state.removeChild(old, 'unknown to the peer')
     return 'done'
+  }
+
+  /** A failover left it open whether the peer knows of this; it would replace the same Child SA. */
+  #isAbout({ what, number }: MadeByAnswer): boolean {
+    return what === 'child' && this.#state.childByNumber(number)?.replaces === this.old
   }
 
   #retryLater(): TaskOutcome {

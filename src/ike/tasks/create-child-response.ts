@@ -97,6 +97,7 @@ function accept(
     replaces: old
   }
   const child = installChild(state, sa, agreement)
+  sa.unconfirmed = { what: 'child', number: child.number, isContested: false }
   if (old === undefined) state.useOutbound(child)
   else noteRekeyed(state, sa, old, child, agreement)
   return responsePayloads(agreement, exchange)

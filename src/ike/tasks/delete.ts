@@ -4,7 +4,8 @@
  */
 import type { IkestreamError } from '../../errors.ts'
 import { ExchangeType, PayloadType, ProtocolId } from '../../wire/ike-constants.ts'
-import { espSpiToBytes } from '../../wire/ike-helpers.ts'
+import { espSpiToBytes, findPayloads } from '../../wire/ike-helpers.ts'
+import type { Payload } from '../../wire/ike-message.ts'
 import type { ChildSa } from '../child-sa.ts'
 import type { Draft, IkeSa, Task, TaskOutcome } from '../ike-sa.ts'
 import { CLOSE_PATIENCE_MS } from '../options.ts'
@@ -100,6 +101,11 @@ export class IkeDeleteTask implements Task {
   interrupted(): boolean {
     return true
   }
+}
+
+/** The last request on an IKE SA. */
+export function isIkeDelete(payloads: readonly Payload[]): boolean {
+  return findPayloads(payloads, PayloadType.DELETE).some(({ protocolId }) => protocolId === ProtocolId.IKE)
 }
 
 /** An IKE SA that we wanted to delete is gone; with the current one goes the session. */

@@ -12,7 +12,7 @@ import { findPayload, notify, spiFromBytes, spiToBytes } from '../../wire/ike-he
 import type { Payload, Proposal } from '../../wire/ike-message.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { rekeySkeyseed } from '../keymat.ts'
-import { NONCE_LENGTH, REKEY_RETRY_MS, REPLACED_PATIENCE_MS } from '../options.ts'
+import { DOUBT_PATIENCE_MS, NONCE_LENGTH, REKEY_RETRY_MS, REPLACED_PATIENCE_MS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import { groupOf } from './child-create.ts'
 import {
@@ -128,6 +128,8 @@ export class IkeRekeyTask implements Task {
       return { laterMs: REKEY_RETRY_MS }
     }
     sa.temporaryFailureSince = undefined
+    // The peer let us rekey what it had rekeyed itself: of that it has no knowledge any more.
+    for (const made of sa.doubted) if (made.what === 'ike') state.dropDoubted(sa, made)
     const colliding = this.collidingSa
     const isLost = this.#collision !== undefined && isRedundant(nonces, this.#collision.nonces)
     // The peer may have shown already that it goes on with its own (see `followCollision`).
@@ -211,6 +213,7 @@ export function answerIkeRekey(state: SessionState, sa: IkeSa, request: InboundM
     { type: PayloadType.NONCE, data: nonces.nonceR },
     { type: PayloadType.KE, group, data: exchange.publicValue }
   ]
+  sa.unconfirmed = { what: 'ike', number: next.number, isContested: false }
   const own = sa.active
   if (own instanceof IkeRekeyTask) {
     own.noteCollision(next, nonces)
@@ -224,6 +227,7 @@ export function adoptIkeSa(state: SessionState, old: IkeSa, next: IkeSa): void {
   if (!old.advance('replaced')) return
   old.successor = next
   state.inheritChildren(old, next)
+  inheritDoubt(state, old, next)
   for (const task of [...old.queue, ...old.deferred.map(({ task }) => task)]) {
     if (task.name === 'ike-rekey') task.dispose?.()
     else next.queue.push(task)
@@ -238,6 +242,17 @@ export function adoptIkeSa(state: SessionState, old: IkeSa, next: IkeSa): void {
   state.current = next
   scheduleIkeSa(state, next)
   state.emit({ type: 'rekeyed', what: 'ike', spi: next.localSpi.toString(16).padStart(16, '0') })
+}
+
+/** Doubt about a Child SA outlives its IKE SA; an IKE SA that was in doubt and is not the one is to go. */
+function inheritDoubt(state: SessionState, old: IkeSa, next: IkeSa): void {
+  for (const made of old.doubted) {
+    state.settleDoubt(old, made)
+    if (made.what === 'child') {
+      next.doubted.push(made)
+      state.after('doubt', next.number, DOUBT_PATIENCE_MS)
+    } else if (made.number !== next.number) state.after('ike-replaced', made.number, REPLACED_PATIENCE_MS)
+  }
 }
 
 function secureRekeyed(

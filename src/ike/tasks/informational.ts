@@ -18,6 +18,7 @@ import { errorOfNotify, rejectedByInitiator } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
+import { isIkeDelete } from './delete.ts'
 import { adoptIkeSa, IkeRekeyTask } from './ike-rekey.ts'
 import { noteReplayCounterSync } from './message-id-sync.ts'
 import { mobikeAnswers } from './mobike.ts'
@@ -46,11 +47,6 @@ export function answerInformational(
   noteReplayCounterSync(state, payloads)
   noteUnknown(state, payloads)
   return { payloads: [...deleteChildren(state, sa, deletes), ...mobikeAnswers(sa, payloads, path)] }
-}
-
-/** The last request on an IKE SA. */
-export function isIkeDelete(payloads: readonly Payload[]): boolean {
-  return findPayloads(payloads, PayloadType.DELETE).some(({ protocolId }) => protocolId === ProtocolId.IKE)
 }
 
 /** The peer says where it is now (RFC 4555 section 3.5). */

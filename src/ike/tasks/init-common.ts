@@ -108,8 +108,8 @@ export function securityOf(sa: IkeSa): IkeSecurity {
 }
 
 /** Puts the keys to use, and tells them to whoever asked for a key log. */
-export function secureIkeSa(state: SessionState, sa: IkeSa, security: IkeSecurity): void {
-  sa.secure(security, state.environment.random)
+export function secureIkeSa(state: SessionState, sa: IkeSa, security: IkeSecurity, firstIv = 0n): void {
+  sa.secure(security, state.environment.random, firstIv)
   if (!state.logKeys) return
   const { keys, suite } = security
   state.emit({

@@ -42,7 +42,9 @@ export class LivenessTask implements Task {
     return 'done'
   }
 
+  /** Whatever interrupts it comes from the peer, which therefore lives. */
   interrupted(): boolean {
+    this.#state.emit({ type: 'liveness', outcome: 'alive', rttMs: undefined })
     return false
   }
 }

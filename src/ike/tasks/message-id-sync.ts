@@ -1,5 +1,6 @@
 /**
- * The peer's side of Message ID and replay counter synchronisation with a cluster (RFC 6311 section 5).
+ * The peer's side of Message ID and replay counter synchronisation with a cluster (RFC 6311 section 5; where its examples
+ * in appendix A say otherwise, section 5.1 holds).
  *
  * A synchronisation request has Message ID 0 whatever the window says. It is believed only when it raises the
  * cluster's Message ID; a repetition of the last one, octet by octet, is answered again.
@@ -8,17 +9,16 @@
 
 import type { Path } from '../../wire/endpoint.ts'
 import { ExchangeType, NotifyType, PayloadType } from '../../wire/ike-constants.ts'
-import { findNotify, notify } from '../../wire/ike-helpers.ts'
+import { findNotifies, findNotify, notify } from '../../wire/ike-helpers.ts'
 import type { Payload } from '../../wire/ike-message.ts'
+import { noteUse, raiseDoubt } from '../doubt.ts'
 import type { IkeSa } from '../ike-sa.ts'
-import { concat } from '../keymat.ts'
 import { armRetransmission, type Decoded, emitPackets, openMessage } from '../messenger.ts'
 import type { SessionState } from '../session-state.ts'
+import { type MessageIdSync, readMessageIdSync, writeMessageIdSync } from './counter-sync-data.ts'
 import { equalBytes } from './natd.ts'
 
-const SYNC_LENGTH = 12
-
-/** @returns whether the message was a synchronisation request, and as such has been dealt with */
+/** @returns whether the message was meant to be a synchronisation request, and as such has been dealt with */
 export function receiveSync(
   state: SessionState,
   sa: IkeSa,
@@ -35,63 +35,57 @@ export function receiveSync(
     return true
   }
   const opened = openMessage(state, sa, bytes, decoded)
-  if (opened.kind !== 'message' || !isMessageIdSync(opened.payloads)) return false
-  const answer = synchroniseMessageIds(state, sa, opened.payloads)
-  if (answer === undefined) {
+  if (opened.kind !== 'message') return false
+  if (findNotify(opened.payloads, NotifyType.IKEV2_MESSAGE_ID_SYNC) === undefined) return false
+  const request = soundRequest(opened.payloads)
+  if (request === undefined || request.sends <= highestSeen(sa)) {
     state.log('debug', 'dropped a Message ID synchronisation: old, or malformed')
     return true
   }
   state.noteReceived()
-  armRetransmission(state, sa)
-  const response = sa.protection?.seal(sa.header(header.exchangeType, true, 0), answer) ?? []
+  noteUse(state, sa, true)
+  const answer = synchronise(state, sa, request)
+  noteReplayCounterSync(state, opened.payloads)
+  const response = sa.protection?.seal(sa.header(header.exchangeType, true, 0), [answer]) ?? []
   sa.lastSync = { request: Uint8Array.from(bytes), response }
   emitPackets(state, response, path)
   return true
 }
 
-/** Whether an INFORMATIONAL request is one: nothing but the two notifies, the first of them there (section 5.1). */
-function isMessageIdSync(payloads: readonly Payload[]): boolean {
-  const allowed: readonly number[] = [NotifyType.IKEV2_MESSAGE_ID_SYNC, NotifyType.IPSEC_REPLAY_COUNTER_SYNC]
-  return (
-    findNotify(payloads, NotifyType.IKEV2_MESSAGE_ID_SYNC) !== undefined &&
-    payloads.every((payload) => payload.type === PayloadType.NOTIFY && allowed.includes(payload.notifyType))
-  )
+/** Nothing but the two notifies, each once at most (section 5.1). */
+function soundRequest(payloads: readonly Payload[]): MessageIdSync | undefined {
+  const [sync, ...others] = findNotifies(payloads, NotifyType.IKEV2_MESSAGE_ID_SYNC)
+  const counters = findNotifies(payloads, NotifyType.IPSEC_REPLAY_COUNTER_SYNC)
+  if (sync === undefined || others.length > 0 || counters.length > 1) return undefined
+  return payloads.length === 1 + counters.length ? readMessageIdSync(sync.data) : undefined
 }
 
-/**
- * Takes over the cluster's counters.
- * @returns the payloads of the response, or undefined: drop the request silently
- */
-function synchroniseMessageIds(
-  state: SessionState,
-  sa: IkeSa,
-  payloads: readonly Payload[]
-): Payload[] | undefined {
-  const data = findNotify(payloads, NotifyType.IKEV2_MESSAGE_ID_SYNC)?.data
-  if (!state.features.messageIdSync || data?.length !== SYNC_LENGTH) return undefined
-  const view = new DataView(data.buffer, data.byteOffset, SYNC_LENGTH)
-  const clusterSends = view.getUint32(4)
-  const clusterExpects = view.getUint32(8)
+/** "The highest value it has seen from the cluster", in synchronisations too, and in parts of messages (section 5.1). */
+function highestSeen(sa: IkeSa): number {
+  return Math.max(sa.exchanges.expectedRequestId - 1, sa.requestFragments.messageId, sa.syncedTo ?? -1)
+}
+
+/** Takes over the cluster's counters; @returns the answer */
+function synchronise(state: SessionState, sa: IkeSa, request: MessageIdSync): Payload {
   const { exchanges } = sa
-  // "M1 is lower than or equal to the highest value it has seen from the cluster" (section 5.1).
-  if (clusterSends < exchanges.expectedRequestId || clusterSends <= (sa.syncedTo ?? -1)) return undefined
-  sa.syncedTo = clusterSends
-  const nextRequestId = Math.max(clusterExpects, highestUsed(sa) + 1)
-  const interrupted = sa.active
-  exchanges.synchronise(nextRequestId, clusterSends)
+  sa.syncedTo = request.sends
+  const nextRequestId = Math.max(request.expects, exchanges.highestUsedId + 1)
+  // A synchronisation of ours goes on: both ends failed over at once (appendix A.4).
+  const interrupted = sa.active?.name === 'counter-sync' ? undefined : sa.active
+  exchanges.synchronise(nextRequestId, request.sends)
+  armRetransmission(state, sa)
   sa.requestFragments.reset()
-  sa.responseFragments.reset()
-  sa.active = undefined
-  // Section 9 of RFC 6311: do not wait for what is pending; its purpose is pursued under a new Message ID.
-  if (interrupted?.interrupted?.(sa)) sa.queue.unshift(interrupted)
-  else interrupted?.dispose?.()
-  state.log('info', 'Message IDs synchronised with the cluster', { nextRequestId, expects: clusterSends })
-  noteReplayCounterSync(state, payloads)
-  const reply = new Uint8Array(8)
-  const replyView = new DataView(reply.buffer)
-  replyView.setUint32(0, nextRequestId)
-  replyView.setUint32(4, clusterSends)
-  return [notify(NotifyType.IKEV2_MESSAGE_ID_SYNC, concat(data.subarray(0, 4), reply))]
+  if (interrupted !== undefined) {
+    sa.responseFragments.reset()
+    sa.active = undefined
+    // Section 9 of RFC 6311: do not wait for what is pending; its purpose is pursued under a new Message ID.
+    if (interrupted.interrupted?.(sa)) sa.queue.unshift(interrupted)
+    else interrupted.dispose?.()
+  }
+  raiseDoubt(state, sa)
+  state.log('info', 'Message IDs synchronised with the cluster', { nextRequestId, expects: request.sends })
+  const answer = { nonce: request.nonce, sends: nextRequestId, expects: request.sends }
+  return notify(NotifyType.IKEV2_MESSAGE_ID_SYNC, writeMessageIdSync(answer))
 }
 
 /** IPSEC_REPLAY_COUNTER_SYNC: 4 bytes, or 8 with ESN (section 6.4). */
@@ -101,8 +95,4 @@ export function noteReplayCounterSync(state: SessionState, payloads: readonly Pa
   const view = new DataView(data.buffer, data.byteOffset, data.length)
   const delta = data.length === 8 ? view.getBigUint64(0) : BigInt(view.getUint32(0))
   state.emit({ type: 'replay-counter-sync', delta })
-}
-
-function highestUsed(sa: IkeSa): number {
-  return sa.exchanges.outstandingId ?? sa.exchanges.nextRequestId - 1
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Path } from '../../wire/endpoint.ts'
+import type { IkeSa } from '../ike-sa.ts'
 import { armRetransmission, emitPackets, reliability } from '../messenger.ts'
 import type { SessionState } from '../session-state.ts'
 import { RoutabilityTask } from './mobike.ts'
@@ -18,10 +19,24 @@ export function followPath(state: SessionState, path: Path, isUpdate: boolean): 
   const follows = path.reliable || state.pathLost || isUpdate || !state.features.mobike
   if (!follows) return
   usePath(state, path)
-  state.emit({ type: 'path-changed', path })
+  state.pathUntold = true
+  state.tellPath()
   const sa = state.current
   if (sa === undefined || !isUpdate || path.reliable) return
   if (!state.hasTask(sa, ({ name }) => name === 'routability')) state.enqueue(sa, new RoutabilityTask(state))
+}
+
+/**
+ * After a failover, before Message IDs are synchronised: the peer may be where this authentic message came from, or
+ * somebody repeats what it said before. On streams the synchronisation goes there, and its answer will tell; on UDP it
+ * goes there too.
+ */
+export function syncPath(state: SessionState, sa: IkeSa, path: Path): void {
+  if (path.id === state.path?.id && !state.pathLost) return
+  if (path.reliable || state.pathLost || state.path === undefined) {
+    usePath(state, path)
+    state.pathUntold = true
+  } else emitPackets(state, sa.exchanges.outstandingPackets, path)
 }
 
 /** From now on everything goes over `path`; outstanding requests at once, bit for bit (RFC 4555 section 3.5). */

@@ -19,6 +19,7 @@ const IKE_EXPECTED: Readonly<Record<string, readonly (readonly [from: string, to
     ['ESTABLISHED', 'REKEYED'],
     ['REKEYING', 'REKEYED']
   ],
+  revived: [['REKEYED', 'ESTABLISHED']],
   'delete-sent': ['CONNECTING', 'ESTABLISHED', 'REKEYING', 'REKEYED'].map(
     (from) => [from, 'DELETING'] as const
   ),
@@ -34,6 +35,7 @@ const CHILD_EXPECTED: typeof IKE_EXPECTED = {
     ['INSTALLED', 'REKEYED'],
     ['REKEYING', 'REKEYED']
   ],
+  revived: [['REKEYED', 'INSTALLED']],
   'delete-sent': ['INSTALLED', 'REKEYING', 'REKEYED'].map((from) => [from, 'DELETING'] as const),
   deleted: ['INSTALLED', 'REKEYING', 'REKEYED', 'DELETING'].map((from) => [from, 'DELETED'] as const),
   end: ['INSTALLED', 'REKEYING', 'REKEYED', 'DELETING', 'DELETED'].map((from) => [from, 'DESTROYED'] as const)

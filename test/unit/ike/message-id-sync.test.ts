@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { ResponderConfig } from '../../../src/ike/types.ts'
 import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
 import { findNotify, notify } from '../../../src/wire/ike-helpers.ts'
 import type { Payload } from '../../../src/wire/ike-message.ts'
@@ -7,7 +8,7 @@ import { ManualPeer } from '../../support/manual-peer.ts'
 
 const { INFORMATIONAL } = ExchangeType
 
-function client(options: { haSync?: boolean } = {}) {
+function client(options: { haSync?: ResponderConfig['haSync'] } = {}) {
   const path = pathPair()
   const pair = new Pair({ logKeys: true, gateway: { haSync: options.haSync ?? true } }).connect(path)
   const peer = new ManualPeer(pair.client, path.client, false)
@@ -103,13 +104,72 @@ describe('Message ID synchronisation with a cluster (RFC 6311)', () => {
     expect(end.of('replay-counter-sync').at(-1)?.delta).toBe(2n ** 32n)
   })
 
-  it('is no synchronisation with any other payload, nor where it was not negotiated', () => {
-    const mixed = client()
-    mixed.peer.say(mixed.pair.now, mixed.peer.header(INFORMATIONAL, false, 0), [
-      sync(5, 7),
-      notify(NotifyType.NAT_DETECTION_SOURCE_IP, new Uint8Array(20))
-    ])
-    expect(mixed.end.session.info().nextRequestId).toBe(2)
+  it('is dropped in silence with any other payload, twice in one message, or at another length', () => {
+    const spoilt: Payload[][] = [
+      [sync(5, 7), notify(NotifyType.NAT_DETECTION_SOURCE_IP, new Uint8Array(20))],
+      [sync(5, 7), sync(6, 7)],
+      [notify(NotifyType.IKEV2_MESSAGE_ID_SYNC, new Uint8Array(11))],
+      [sync(5, 7), ...[1, 2].map(() => notify(NotifyType.IPSEC_REPLAY_COUNTER_SYNC, new Uint8Array(4)))]
+    ]
+    for (const payloads of spoilt) {
+      const { pair, end, peer } = client()
+      peer.say(pair.now, peer.header(INFORMATIONAL, false, 0), payloads)
+      expect(end.sent).toEqual([])
+      expect(end.session.info()).toMatchObject({ nextRequestId: 2, expectedRequestId: 0 })
+      expect(end.of('replay-counter-sync')).toEqual([])
+    }
+  })
+
+  it('is dropped when a part of a request with that Message ID has been seen', () => {
+    const { pair, end, peer, path } = client()
+    const long = notify(40_000, new Uint8Array(3000))
+    const [first] = peer.seal(peer.header(INFORMATIONAL, false, 0), [long], 1000)
+    if (first === undefined) throw new Error('nothing sealed')
+    end.session.receive(pair.now, first, path.client)
+    peer.say(pair.now, peer.header(INFORMATIONAL, false, 0), [sync(0, 2)])
+    expect(end.sent).toEqual([])
+    peer.say(pair.now, peer.header(INFORMATIONAL, false, 0), [sync(1, 2)])
+    expect(countersIn(peer.hear().payloads)).toEqual([0xabad1dea, 2, 1])
+  })
+
+  it('changes nothing when it is forged or altered', () => {
+    const { pair, end, peer, path } = client()
+    const [message] = peer.seal(peer.header(INFORMATIONAL, false, 0), [sync(5, 7)])
+    if (message === undefined) throw new Error('nothing sealed')
+    for (let index = 0; index < message.length; index++) {
+      const altered = Uint8Array.from(message)
+      altered[index] = (altered[index] ?? 0) ^ 1
+      end.session.receive(pair.now, altered, path.client)
+    }
+    end.drain()
+    expect(end.session.info()).toMatchObject({ nextRequestId: 2, expectedRequestId: 0, state: 'ESTABLISHED' })
+  })
+
+  it('shows that the peer lives: a liveness check that it interrupts has its answer', () => {
+    const { pair, end, peer } = client()
+    end.session.checkLiveness(pair.now)
+    end.drain()
+    expect(peer.hear().payloads).toHaveLength(2)
+    peer.say(pair.now, peer.header(INFORMATIONAL, false, 0), [sync(5, 1)])
+    expect(end.of('liveness')).toMatchObject([{ outcome: 'alive' }])
+    expect(end.session.info().tasksActive).toEqual([])
+  })
+
+  it('of either kind works without the other', () => {
+    const delta = notify(NotifyType.IPSEC_REPLAY_COUNTER_SYNC, Uint8Array.of(0, 1, 0, 0))
+    const alone = client({ haSync: 'replay-counters' })
+    alone.peer.say(alone.pair.now, alone.peer.header(INFORMATIONAL, false, 0), [delta])
+    expect(alone.peer.hear().payloads).toEqual([])
+    expect(alone.end.of('replay-counter-sync')).toHaveLength(1)
+    alone.peer.say(alone.pair.now, alone.peer.header(INFORMATIONAL, false, 0), [sync(5, 7)])
+    expect(alone.end.session.info().nextRequestId).toBe(2)
+    const ids = client({ haSync: 'message-ids' })
+    ids.peer.say(ids.pair.now, ids.peer.header(INFORMATIONAL, false, 0), [sync(5, 7), delta])
+    expect(ids.end.session.info().nextRequestId).toBe(7)
+    expect(ids.end.of('replay-counter-sync')).toEqual([])
+  })
+
+  it('is none where it was not negotiated', () => {
     const without = client({ haSync: false })
     without.peer.say(without.pair.now, without.peer.header(INFORMATIONAL, false, 0), [sync(5, 7)])
     expect(without.end.session.info().nextRequestId).toBe(2)
