@@ -17,6 +17,8 @@ import type { Watchdog } from './watchdog.ts'
 
 /** How long a better transport is waited for when a worse one is open already. */
 const MOVE_GRACE_MS = 300
+/** A transport that was left for a better one waits so long for that one to carry anything. */
+const PREVIOUS_KEPT_MS = 30_000
 export const CLOSE_GRACE_MS = 1_500
 /** A gateway that took the last Child SA away has this long to agree to another. */
 const CHILD_PATIENCE_MS = 5_000
@@ -28,6 +30,7 @@ export class LinkKeeper {
   readonly #watchdog: Watchdog
   readonly #moves = new MoveWatch()
   #current: Link | undefined
+  #previous: { readonly move: Move; readonly timer: { cancel(): void } } | undefined
   /** Replaced links whose DELETE is not answered yet. */
   readonly #retired = new Set<Link>()
   /** Inbound SPIs of each link's Child SAs. */
@@ -57,6 +60,7 @@ export class LinkKeeper {
   async adopt({ link, events, lost }: BringUpResult): Promise<void> {
     const { tunnel } = this.#environment
     const old = this.#current
+    this.#dropPrevious()
     link.driver.onEvent = (event) => this.#ikeEvent(link, event)
     link.transport.setHandlers(this.#handlers(link.transport, link.driver))
     this.#current = link
@@ -96,15 +100,33 @@ export class LinkKeeper {
     )
   }
 
-  /** The peer has answered on the new path: traffic follows, the old transport goes a little later. */
-  moved(link: Link, { transport, candidate }: Move): void {
-    const old = link.transport
+  /**
+   * The peer has answered on the new path: traffic follows.
+   * @param keepOld the old transport works, and is kept until the new one has carried something
+   */
+  moved(link: Link, { transport, candidate }: Move, keepOld: boolean): void {
+    const old: Move = { transport: link.transport, candidate: link.candidate }
     link.transport = transport
     link.candidate = candidate
-    if (old !== transport) link.fresh = false
+    if (old.transport !== transport) link.fresh = false
     this.#inUse(transport)
-    if (old === transport) return
-    this.#environment.clock.setTimer(this.#options.timings.lingerMs, () => void old.close(CLOSE_GRACE_MS))
+    if (old.transport === transport) return
+    this.#dropPrevious()
+    if (keepOld) this.#keepPrevious(old)
+    else this.#closeLater(old.transport)
+  }
+
+  /** ESP has arrived over the path in use: there is no way back any more. */
+  carried(): void {
+    this.#dropPrevious()
+  }
+
+  /** The path that was left for a better one, if it is still there: it is the caller's from now on. */
+  takePrevious(): Move | undefined {
+    const previous = this.#previous
+    this.#previous = undefined
+    previous?.timer.cancel()
+    return previous?.move
   }
 
   /** Gives up a move that is being waited for. */
@@ -118,6 +140,7 @@ export class LinkKeeper {
     this.#keepaliveTimer?.cancel()
     this.#childTimer?.cancel()
     const link = this.#current
+    void this.takePrevious()?.transport.close(0)
     if (link !== undefined && !link.driver.disposed) await this.#deleteSa(link)
     this.#current = undefined
     await link?.transport.close(CLOSE_GRACE_MS)
@@ -126,10 +149,25 @@ export class LinkKeeper {
 
   #inUse(transport: Transport): void {
     this.#environment.tunnel.use(transport)
-    this.#watchdog.pathChanged()
+    this.#watchdog.pathChanged(this.#current?.fresh === false)
     this.#watchdog.start()
     this.#keepalive()
-    this.#environment.tunnel.sendProbe()
+  }
+
+  #keepPrevious(move: Move): void {
+    const timer = this.#environment.clock.setTimer(PREVIOUS_KEPT_MS, () => this.#dropPrevious())
+    this.#previous = { move, timer }
+  }
+
+  #dropPrevious(): void {
+    const previous = this.takePrevious()
+    if (previous !== undefined) this.#closeLater(previous.transport)
+  }
+
+  /** What is still on its way over it shall arrive. */
+  #closeLater(transport: Transport): void {
+    const { clock } = this.#environment
+    clock.setTimer(this.#options.timings.lingerMs, () => void transport.close(CLOSE_GRACE_MS))
   }
 
   #retire(old: Link): void {
@@ -154,6 +192,7 @@ export class LinkKeeper {
 
   #handlers(transport: Transport, driver: IkeDriver): TransportHandlers {
     return this.#environment.tunnel.handlers(
+      transport,
       (message, path) => driver.receive(message, path),
       (failure) => this.#transportClosed(transport, driver, failure)
     )
@@ -166,6 +205,7 @@ export class LinkKeeper {
       driver.input((session, now) => session.pathLost(now, path))
     }
     driver.detach(transport)
+    if (transport === this.#previous?.move.transport) void this.takePrevious()?.transport.close(0)
     if (transport !== this.#current?.transport || this.#ending) return
     this.#environment.tunnel.use(undefined)
     this.#watchdog.pathLost()
@@ -195,8 +235,12 @@ export class LinkKeeper {
       case 'rekeyed':
         onEvent({ event: 'rekeyed', what: event.what, spi: event.spi })
         return
+      case 'init-answered':
+        if (link === this.#current) this.#watchdog.judge.noteRoundTrip(event.rttMs)
+        return
       case 'liveness': {
-        if (event.outcome === 'alive' && link === this.#current) this.#watchdog.judge.livenessAnswered()
+        if (event.outcome === 'alive' && link === this.#current)
+          this.#watchdog.judge.livenessAnswered(event.rttMs)
         const rttMs = event.rttMs === undefined ? null : Math.round(event.rttMs * 100) / 100
         onEvent({ event: 'liveness', outcome: event.outcome, rttMs })
         return

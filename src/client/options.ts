@@ -96,6 +96,10 @@ export interface SessionTimings {
   readonly livenessAnswerMs: number
   /** Liveness is answered but no ESP comes back for this long: the path does not carry ESP. */
   readonly espSilenceMs: number
+  /** The same where somebody inside is silent who used to answer. */
+  readonly witnessSilenceMs: number
+  /** The same after a change of path that IKE has followed. */
+  readonly movedSilenceMs: number
   /** Pauses between attempts to move the session that failed at once. */
   readonly moveRetriesMs: readonly number[]
   /** After this long without success a fresh IKE SA is sought beside further attempts to move. */
@@ -120,6 +124,8 @@ export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
   silenceMs: 450,
   livenessAnswerMs: 650,
   espSilenceMs: 2_500,
+  witnessSilenceMs: 1_500,
+  movedSilenceMs: 800,
   moveRetriesMs: [250, 500, 1_000],
   moveGiveUpMs: 3_000,
   retryFirstMs: 500,

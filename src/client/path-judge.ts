@@ -9,18 +9,21 @@
  * the path is dead. Answered, but still no ESP after `espSilenceMs`: the path does not carry ESP. A verdict that turns out
  * wrong (no other path does better either) makes the judge more patient, doubling up to `MAX_PATIENCE_FACTOR`.
  *
- * A path that has carried ESP is not doubted for the silence of whoever is inside: hosts that do not answer are common, networks
- * that begin to drop ESP and go on to pass IKE between the same two ports are not. The peer is asked again, ever less often.
+ * A path that has carried ESP is not doubted for the silence of whoever is inside: hosts that do not answer are common. It takes a
+ * witness: somebody who used to answer, was asked, and is silent now (`inner-probes.ts`). That also decides about a download that stops in
+ * full flow, which leaves nothing unanswered: its receiver only acknowledges what arrives.
  *
- * A download that stops in full flow leaves nothing unanswered: its receiver only acknowledges what arrives. So a flow
- * that breaks off is a reason to ask, too, but never to say more than that the peer is silent.
+ * Every figure is for a near peer: the round trip, as measured by IKE, comes on top.
  * @module
  */
-
 export interface PathJudgeTimings {
   readonly silenceMs: number
   readonly livenessAnswerMs: number
   readonly espSilenceMs: number
+  /** The same where a witness is silent. */
+  readonly witnessSilenceMs: number
+  /** The same on a path to which only IKE may have followed. */
+  readonly movedSilenceMs: number
 }
 
 export type PathVerdict =
@@ -37,12 +40,17 @@ const MIN_UNANSWERED_PACKETS = 3
 /** So many packets within `FLOW_WINDOW_MS` are a flow: about 1 Mbit/s. */
 const FLOW_PACKETS = 40
 const FLOW_WINDOW_MS = 500
+/** A round trip longer than this is a measurement that went wrong. */
+const MAX_RTT_MS = 3_000
 
 export class PathJudge {
   readonly #timings: PathJudgeTimings
   #firstUnansweredAt: number | undefined
   #unanswered = 0
+  #unansweredTraffic = 0
   #askedAt: number | undefined
+  /** Since when something was missing when the peer was asked. */
+  #doubtedSince = 0
   #answered = false
   #patience = 1
   #carried = false
@@ -51,6 +59,10 @@ export class PathJudge {
   #windowPackets = 0
   /** A flow was coming in, and nothing has come since. */
   #inFlow = false
+  #blockedSince: number | undefined
+  #isMoved = false
+  #isResigned = false
+  #rttMs = 0
 
   constructor(timings: PathJudgeTimings) {
     this.#timings = timings
@@ -61,16 +73,28 @@ export class PathJudge {
     return this.#carried
   }
 
-  /** `packets` that expect an answer were sent. */
-  sent(now: number, packets: number): void {
+  /** Not only questions of ours: the inner traffic itself waits for answers. */
+  get trafficUnanswered(): boolean {
+    return this.#unansweredTraffic >= MIN_UNANSWERED_PACKETS
+  }
+
+  /** `packets` that expect an answer were sent; `traffic` of them are not ours. */
+  sent(now: number, packets: number, traffic = packets): void {
+    this.#unansweredTraffic += traffic
     if (packets === 0) return
     this.#firstUnansweredAt ??= now
     this.#unanswered += packets
   }
 
+  /** The transport takes nothing: what has to be sent waits, and cannot be missed. */
+  blocked(now: number, isBlocked: boolean): void {
+    this.#blockedSince = isBlocked ? (this.#blockedSince ?? now) : undefined
+  }
+
   /** `packets` of authenticated ESP arrived. */
   received(now: number, packets: number): void {
     this.#carried = true
+    this.#isResigned = false
     this.#patience = 1
     this.#clear()
     if (now - this.#windowStartedAt > FLOW_WINDOW_MS) {
@@ -83,23 +107,33 @@ export class PathJudge {
     this.#lastReceivedAt = now
   }
 
+  /** The peer was asked, because of the silence or for any other reason. */
   asked(now: number): void {
+    this.#doubtedSince = this.silentSince ?? now
     this.#askedAt = now
     this.#answered = false
   }
 
   /** Any authenticated IKE answer: the peer lives on this path. */
-  livenessAnswered(): void {
+  livenessAnswered(rttMs?: number): void {
+    if (rttMs !== undefined) this.noteRoundTrip(rttMs)
     this.#answered = true
-    this.#inFlow = false
-    this.#windowPackets = 0
+    this.#forgetFlow()
   }
 
-  /** A new path is in use: everything starts anew. */
-  reset(): void {
+  noteRoundTrip(rttMs: number): void {
+    if (rttMs <= MAX_RTT_MS) this.#rttMs = rttMs
+  }
+
+  /**
+   * A new path is in use: everything starts anew.
+   * @param isMoved the SA came from another path, and the peer's IKE has followed: its ESP need not
+   */
+  reset(isMoved = false): void {
     this.#carried = false
-    this.#inFlow = false
-    this.#windowPackets = 0
+    this.#isMoved = isMoved
+    this.#isResigned = false
+    this.#forgetFlow()
     this.#clear()
   }
 
@@ -109,30 +143,60 @@ export class PathJudge {
     this.#clear()
   }
 
+  /** ESP comes back over no path at all: nobody inside answers. That is not said again before something arrives. */
+  resign(): void {
+    this.#isResigned = true
+    this.wasWrong()
+  }
+
   /** Since when answers, or the rest of a flow, have been missing. */
   get silentSince(): number | undefined {
     if (this.#unanswered >= MIN_UNANSWERED_PACKETS) return this.#firstUnansweredAt
-    return this.#inFlow ? this.#lastReceivedAt : undefined
+    if (this.#inFlow) return this.#lastReceivedAt
+    return this.#blockedSince === undefined ? undefined : Math.max(this.#blockedSince, this.#lastReceivedAt)
   }
 
-  verdict(now: number): PathVerdict | undefined {
-    const since = this.silentSince
-    if (since === undefined) return undefined
+  /** @param witnessSilent somebody does not answer who used to */
+  verdict(now: number, witnessSilent = false): PathVerdict | undefined {
+    const { movedSilenceMs, silenceMs, livenessAnswerMs } = this.#timings
+    if (this.#isMoved && this.#isSilent(now, movedSilenceMs)) return 'esp-silent'
     if (this.#askedAt === undefined) {
-      return now - since >= this.#timings.silenceMs * this.#patience ? 'ask' : undefined
+      const since = this.silentSince
+      const afterMs = (silenceMs + this.#rttMs) * this.#patience
+      return since !== undefined && now - since >= afterMs ? 'ask' : undefined
     }
     if (!this.#answered) {
-      return now - this.#askedAt >= this.#timings.livenessAnswerMs ? 'peer-silent' : undefined
+      const answerMs = livenessAnswerMs + this.#rttMs
+      return now - this.#askedAt >= answerMs ? 'peer-silent' : undefined
     }
-    if (now - since < this.#timings.espSilenceMs * this.#patience) return undefined
-    if (!this.#carried) return 'esp-silent'
+    return this.#espVerdict(now, witnessSilent)
+  }
+
+  #espVerdict(now: number, witnessSilent: boolean): PathVerdict | undefined {
+    const { espSilenceMs, witnessSilenceMs } = this.#timings
+    const doubtedMs = now - this.#doubtedSince
+    if (witnessSilent && !this.#isResigned && doubtedMs >= (witnessSilenceMs + this.#rttMs) * this.#patience)
+      return 'esp-silent'
+    if (doubtedMs < (espSilenceMs + this.#rttMs) * this.#patience) return undefined
+    if (!this.#carried && !this.#isResigned && this.#unanswered >= MIN_UNANSWERED_PACKETS) return 'esp-silent'
     this.wasWrong()
     return undefined
+  }
+
+  #isSilent(now: number, forMs: number): boolean {
+    if (this.#carried || this.#isResigned || this.#unanswered < MIN_UNANSWERED_PACKETS) return false
+    return now - (this.#firstUnansweredAt ?? now) >= (forMs + this.#rttMs) * this.#patience
+  }
+
+  #forgetFlow(): void {
+    this.#inFlow = false
+    this.#windowPackets = 0
   }
 
   #clear(): void {
     this.#firstUnansweredAt = undefined
     this.#unanswered = 0
+    this.#unansweredTraffic = 0
     this.#askedAt = undefined
     this.#answered = false
   }

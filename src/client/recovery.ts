@@ -28,6 +28,9 @@ import type { Watchdog } from './watchdog.ts'
 /** A session that ends sooner than this after it came up counts as a failed attempt. */
 const STABLE_AFTER_MS = 10_000
 
+/** Reasons to leave a path that works. */
+const VOLUNTARY: readonly string[] = ['udp-available', 'requested']
+
 export interface RecoveryParts {
   readonly keeper: LinkKeeper
   readonly connector: Connector
@@ -57,8 +60,8 @@ export class Recovery {
   #connectedAt: number | undefined
   /** When the IKE SA in use was taken into use. */
   #adoptedAt = 0
-  /** The path that was left because nothing came back, as long as nothing has come back at all. */
-  #doubted: TransportKind | undefined
+  /** The path that was left because no ESP came back, for as long as none has come since. */
+  #left: TransportKind | undefined
 
   constructor(options: ConnectOptions, environment: SessionEnvironment, parts: RecoveryParts) {
     const { keeper, connector, watchdog, udpReturn, retry, signal, news, revived } = parts
@@ -97,28 +100,24 @@ export class Recovery {
   }
 
   /**
-   * IKE is answered here, ESP is not. An SA that was set up here moves on and keeps its addresses; one that came from
-   * another path may have been followed by IKE alone: then a fresh one, here first.
+   * IKE is answered here, ESP is not. The SA moves on and keeps its addresses; where it came from another path, the peer's ESP may not
+   * have followed: then a fresh one, here first. When nothing comes back then either, nobody inside answers.
    */
   async espSilent(link: Link): Promise<void> {
-    const { log, tunnel } = this.#environment
     const { kind } = link.candidate
-    const others = this.#options.order.filter((other) => other !== kind)
-    const doubted = this.#doubted
-    this.#doubted = this.#watchdog.everCarried ? undefined : kind
-    log.log('info', 'IKE is answered but ESP is not', { transport: kind })
-    if (this.#doubted !== undefined && doubted !== undefined) {
-      // Nothing ever came back, over two paths now: nobody inside answers, which says nothing about either of them.
-      this.#doubted = undefined
-      tunnel.ignoreProbes()
-      this.#udpReturn.trust()
-      await this.#moveElsewhere(link, [doubted], 'no-better-path')
-    } else if (!(await this.#leave(link, others)) && !this.#watchdog.everCarried) {
-      this.#doubted = undefined
-      tunnel.ignoreProbes()
+    this.#environment.log.log('info', 'IKE is answered but ESP is not', { transport: kind })
+    if (kind === 'udp') this.#udpReturn.distrust()
+    if (!(await this.#moveBack(link))) {
+      if (this.#left === undefined || (!link.fresh && this.#isMissed)) await this.#leave(link)
+      else await this.#giveUpLooking(link, this.#left)
     }
-    this.#watchdog.judge.wasWrong()
     this.#watchdog.start()
+  }
+
+  /** ESP arrives over the path in use. */
+  carried(): void {
+    this.#left = undefined
+    this.#keeper.carried()
   }
 
   /** @throws the gateway's refusal to authenticate us any longer */
@@ -191,24 +190,72 @@ export class Recovery {
   }
 
   #moved(link: Link, move: Move, reason: string): void {
-    this.#pendingChange = { from: link.transport.kind, to: move.transport.kind, reason }
-    this.#keeper.moved(link, move)
+    this.#expectChange(link.transport.kind, move.transport.kind, reason)
+    this.#keeper.moved(link, move, VOLUNTARY.includes(reason))
     this.#udpReturn.schedule(link)
   }
 
+  /** Several changes are one, as long as nothing comes through. */
+  #expectChange(from: TransportKind, to: TransportKind, reason: string): void {
+    this.#watchdog.settle()
+    const pending = this.#pendingChange
+    const isCause = pending !== undefined && !VOLUNTARY.includes(pending.reason)
+    this.#pendingChange = { from: pending?.from ?? from, to, reason: isCause ? pending.reason : reason }
+  }
+
   async #replace(old: Link, fresh: BringUpResult, reason: string): Promise<void> {
-    this.#pendingChange = { from: old.transport.kind, to: fresh.link.transport.kind, reason }
+    this.#expectChange(old.transport.kind, fresh.link.transport.kind, reason)
     await this.adopt(fresh)
   }
 
-  /** @returns whether there was anywhere to go */
-  async #leave(link: Link, others: readonly TransportKind[]): Promise<boolean> {
+  /** Somebody waits for ESP: a name server that does not answer is not worth another authentication. */
+  get #isMissed(): boolean {
+    return this.#watchdog.everCarried || this.#watchdog.judge.trafficUnanswered
+  }
+
+  /** The path that was left for this one still waits. @returns whether the peer followed there */
+  async #moveBack(link: Link): Promise<boolean> {
+    const previous = this.#keeper.takePrevious()
+    if (previous === undefined) return false
+    const move = await this.#keeper.move(link, [previous.candidate], this.#signal, async () => previous)
+    if (this.#signal.aborted) return true
+    if (move !== undefined) this.#moved(link, move, 'esp-silent')
+    return move !== undefined
+  }
+
+  async #leave(link: Link): Promise<void> {
     const { kind } = link.candidate
-    if (kind === 'udp') this.#udpReturn.distrust()
-    if (link.fresh && (await this.#moveElsewhere(link, others, 'esp-silent'))) return true
-    const fresh = await this.#freshElsewhere(link.fresh ? others : [kind, ...others])
-    if (fresh !== undefined) await this.#replace(link, fresh, 'esp-silent')
-    return fresh !== undefined
+    const others = this.#options.order.filter((other) => other !== kind)
+    const isMissed = this.#isMissed
+    this.#left ??= kind
+    if (link.fresh && (await this.#moveElsewhere(link, others, 'esp-silent'))) return
+    const fresh = isMissed ? await this.#freshElsewhere(link.fresh ? others : [kind, ...others]) : undefined
+    if (fresh !== undefined) {
+      await this.#replace(link, fresh, 'esp-silent')
+      return
+    }
+    this.#left = undefined
+    if (!this.#watchdog.everCarried) this.#environment.tunnel.ignoreProbes()
+    this.#watchdog.judge.wasWrong()
+  }
+
+  /** Nothing came back over two paths: that says nothing about either of them, and the better one is good enough. */
+  async #giveUpLooking(link: Link, left: TransportKind): Promise<void> {
+    const { order } = this.#options
+    const isMissed = this.#isMissed
+    this.#left = undefined
+    this.#environment.tunnel.ignoreProbes()
+    this.#udpReturn.trust()
+    const wasBetter = order.indexOf(left) < order.indexOf(link.candidate.kind)
+    if (!isMissed) {
+      if (wasBetter) await this.#moveElsewhere(link, [left], 'no-better-path')
+      this.#watchdog.judge.wasWrong()
+      return
+    }
+    // The peer's ESP need not follow a move, and nothing would tell.
+    const fresh = wasBetter ? await this.#freshElsewhere([left]) : undefined
+    if (fresh !== undefined) await this.#replace(link, fresh, 'no-better-path')
+    this.#watchdog.judge.resign()
   }
 
   /** A fresh SA beside the one in use, which lives on if there is none to be had. */

@@ -42,10 +42,13 @@ export class VpnSession {
     const { timings } = options
     const { signal } = this.#abort
     const retry = new Backoff(timings.retryFirstMs, timings.retryMaxMs)
-    this.#watchdog = new Watchdog(environment.clock, timings, () => environment.tunnel.counters(), {
+    this.#watchdog = new Watchdog(environment.clock, timings, () => environment.tunnel.look(), {
       onTraffic: (traffic) =>
         this.#keeper.current?.driver.input((session, now) => session.noteTraffic(now, traffic)),
+      onAsk: () => this.#keeper.current?.driver.input((session, now) => session.checkLiveness(now)),
+      onProbe: (isFirst) => environment.tunnel.sendProbe(isFirst),
       onVerdict: (verdict) => this.#verdict(verdict),
+      onCarried: () => this.#recovery.carried(),
       onPathConfirmed: (outageMs) => this.#recovery.pathConfirmed(outageMs),
       onRevived: () => this.#revived.ring()
     })
@@ -169,14 +172,9 @@ export class VpnSession {
     }
   }
 
-  #verdict(verdict: 'ask' | 'peer-silent' | 'esp-silent'): void {
+  #verdict(verdict: 'peer-silent' | 'esp-silent'): void {
     const link = this.#keeper.current
     if (link === undefined) return
-    if (verdict === 'ask') {
-      link.driver.input((session, now) => session.checkLiveness(now))
-      this.#environment.tunnel.sendProbe()
-      return
-    }
     this.#watchdog.hold()
     this.#incidents.push({ kind: verdict, transport: link.transport })
   }

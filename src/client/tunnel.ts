@@ -25,7 +25,7 @@ import type { TunDevice } from '../tun/tun-device.ts'
 import { formatCidr } from '../wire/cidr.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selectors.ts'
-import { probeInner } from './inner-probe.ts'
+import { InnerProbes } from './inner-probes.ts'
 import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
 import type { TunnelPlace } from './tunnel-place.ts'
@@ -87,8 +87,12 @@ export class Tunnel {
   /** What the host was last told of the inner network. */
   #network = ''
   #mtu = STREAM_TUNNEL_MTU
-  #probePackets = 0
-  #probesCount = true
+  readonly #probes: InnerProbes
+  /** Questions of ours; and those of them that nobody has to answer. */
+  #probesSent = 0
+  #probesNotCounted = 0
+  /** Authentic ESP that came over another transport than the one in use. */
+  #strayPacketsIn = 0
 
   /**
    * Makes the device, before anybody is asked for a connection: what is missing shows at once.
@@ -119,6 +123,8 @@ export class Tunnel {
       onTunGone: environment.onDeviceGone,
       observer: { onSoftLimit: (child) => environment.onSoftLimit(child.parameters.inbound.spi) }
     })
+    this.#probes = new InnerProbes(environment.random)
+    this.#pump.inspector = this.#probes
   }
 
   get interfaceName(): string {
@@ -161,12 +167,22 @@ export class Tunnel {
     return this.#pump.stats
   }
 
+  /** For the watchdog, ten times a second. */
+  look(): TrafficCounters {
+    this.#probes.tick()
+    return this.counters()
+  }
+
   counters(): TrafficCounters & { readonly bytesIn: number; readonly bytesOut: number } {
     const { packetsIn, packetsOut, bytesIn, bytesOut, dummies, expectingOut } = this.#pump.stats
     return {
       espPacketsIn: packetsIn + dummies,
+      espPacketsHere: packetsIn + dummies - this.#strayPacketsIn,
       espPacketsOut: packetsOut,
-      expectingOut: this.#probesCount ? expectingOut : expectingOut - this.#probePackets,
+      expectingOut: expectingOut - this.#probesNotCounted,
+      trafficOut: expectingOut - this.#probesSent,
+      witness: this.#probes.witness,
+      blocked: this.#pump.blocked,
       bytesIn,
       bytesOut
     }
@@ -219,13 +235,18 @@ export class Tunnel {
   // --- transports
 
   /** Handlers for a transport of this session: ESP goes to the pump whichever transport brings it. */
-  handlers(onIke: TransportHandlers['onIke'], onClose: TransportHandlers['onClose']): TransportHandlers {
+  handlers(
+    transport: Transport,
+    onIke: TransportHandlers['onIke'],
+    onClose: TransportHandlers['onClose']
+  ): TransportHandlers {
     const pump = this.#pump
     return {
       onIke,
       onClose,
       onEsp: (buffer, offset, length, _path, ecn) => {
-        pump.handleEsp(buffer, offset, length, ecn)
+        const result = pump.handleEsp(buffer, offset, length, ecn)
+        if (result >= 0 && transport !== this.#transport) this.#strayPacketsIn++
       },
       onEspBatchEnd: () => pump.handleEspBatchEnd(),
       onWritable: () => pump.handleWritable(),
@@ -241,16 +262,22 @@ export class Tunnel {
     if (transport !== undefined) void this.#updatePinned(transport)
   }
 
-  /** Asks something inside the tunnel that is likely to answer, so that ESP can be judged without waiting for traffic. */
-  sendProbe(): void {
-    const { config } = this.#info ?? {}
-    if (config === undefined || this.#environment.place.isolated) return
-    this.#probePackets += probeInner(this.#tun.name, config, this.#environment.log)
+  /**
+   * Asks those inside the tunnel who are likely to answer, so that ESP can be judged without waiting for traffic.
+   * @param isFirst of a series: a path, or a silence, begins
+   */
+  sendProbe(isFirst: boolean): void {
+    if (isFirst) this.#probes.begin()
+    for (const { packet, counts } of this.#probes.burst()) {
+      if (!this.#pump.inject(packet)) continue
+      this.#probesSent++
+      if (!counts) this.#probesNotCounted++
+    }
   }
 
-  /** From now on a probe that is not answered says nothing about the path: whom it asks does not answer anywhere. */
+  /** Whoever was asked does not answer over any path. */
   ignoreProbes(): void {
-    this.#probesCount = false
+    this.#probes.disbelieve()
   }
 
   // --- the host
@@ -260,6 +287,7 @@ export class Tunnel {
     const before = this.#info
     this.#info = info
     this.#transport = transport
+    this.#probes.configure(info.config)
     if (before === undefined) {
       this.#mtu = this.#mtuFor(transport)
       this.#pump.setMtu(this.#mtu)

@@ -11,14 +11,28 @@ import { PathJudge, type PathJudgeTimings, type PathVerdict } from './path-judge
 export interface TrafficCounters {
   /** Authenticated ESP packets. */
   readonly espPacketsIn: number
+  /** Those of them that came over the transport in use. */
+  readonly espPacketsHere: number
   readonly espPacketsOut: number
   /** Inner packets sent that a living peer would answer: TCP, echo requests, DNS. May fall behind for a moment. */
   readonly expectingOut: number
+  /** The same without questions of ours. */
+  readonly trafficOut: number
+  /** Is there somebody inside who used to answer questions, and who was asked and does not? */
+  readonly witness: 'none' | 'answers' | 'silent'
+  /** The transport in use takes nothing. */
+  readonly blocked: boolean
 }
 
 export interface WatchdogEvents {
   onTraffic(traffic: { readonly received: boolean; readonly sent: boolean }): void
-  onVerdict(verdict: PathVerdict): void
+  /** Ask the peer whether it lives. */
+  onAsk(): void
+  /** Ask somebody inside the tunnel. */
+  onProbe(isFirst: boolean): void
+  onVerdict(verdict: Exclude<PathVerdict, 'ask'>): void
+  /** ESP arrives over the path in use. */
+  onCarried(): void
   /** The first traffic after a change of path, or nothing was waiting for any. */
   onPathConfirmed(outageMs: number): void
   /** ESP arrives again on the path that was given up, and not left yet. */
@@ -26,6 +40,12 @@ export interface WatchdogEvents {
 }
 
 const TICK_MS = 100
+/** Questions to those inside come in series, as long as nothing arrives: as many as prove something. */
+const PROBES = 3
+const PROBE_INTERVAL_MS = 400
+/** Without anybody who answers such questions, whoever is heard is asked at once, then after this long, then ever less often. */
+const FIRST_SEEK_MS = 10_000
+const MAX_SEEK_MS = 1_800_000
 /** A change of path that no traffic confirms is over after this long. */
 const SETTLE_MS = 1_000
 
@@ -33,7 +53,7 @@ export class Watchdog {
   readonly judge: PathJudge
   readonly #meter = new OutageMeter()
   readonly #clock: Clock
-  readonly #counters: () => TrafficCounters
+  readonly #look: () => TrafficCounters
   readonly #events: WatchdogEvents
   #last: TrafficCounters
   #timer: { cancel(): void } | undefined
@@ -43,18 +63,17 @@ export class Watchdog {
   #everCarried = false
   /** Something is being done about the last verdict. */
   #held = false
+  #probesLeft = 0
+  #nextProbeAt = 0
+  #seekAt = 0
+  #seekMs = FIRST_SEEK_MS
 
-  constructor(
-    clock: Clock,
-    timings: PathJudgeTimings,
-    counters: () => TrafficCounters,
-    events: WatchdogEvents
-  ) {
+  constructor(clock: Clock, timings: PathJudgeTimings, look: () => TrafficCounters, events: WatchdogEvents) {
     this.#clock = clock
     this.judge = new PathJudge(timings)
-    this.#counters = counters
+    this.#look = look
     this.#events = events
-    this.#last = counters()
+    this.#last = look()
     this.#expectingSeen = this.#last.expectingOut
   }
 
@@ -83,11 +102,43 @@ export class Watchdog {
     this.#meter.lost(this.#clock.now())
   }
 
-  /** The tunnel's traffic goes another way from now on. */
-  pathChanged(): void {
+  /**
+   * The tunnel's traffic goes another way from now on.
+   * @param isMoved with an SA that came from another path
+   */
+  pathChanged(isMoved: boolean): void {
     this.#meter.changed()
-    this.judge.reset()
+    this.judge.reset(isMoved)
     this.#changedAt = this.#clock.now()
+    this.#seekMs = FIRST_SEEK_MS
+    this.#seekAt = this.#changedAt
+    this.#probe()
+  }
+
+  /** The peer is asked whether it lives, and has to answer soon. */
+  ask(): void {
+    this.judge.asked(this.#clock.now())
+    this.#probe()
+    this.#events.onAsk()
+  }
+
+  /** The path is about to change: what has arrived until now came over the one before. */
+  settle(): void {
+    const arrived = this.#look().espPacketsHere - this.#last.espPacketsHere
+    if (arrived <= 0) return
+    const { espPacketsIn, espPacketsHere } = this.#last
+    this.#last = {
+      ...this.#last,
+      espPacketsIn: espPacketsIn + arrived,
+      espPacketsHere: espPacketsHere + arrived
+    }
+    this.#arrived(this.#clock.now(), arrived)
+  }
+
+  #probe(): void {
+    this.#probesLeft = PROBES - 1
+    this.#nextProbeAt = this.#clock.now() + PROBE_INTERVAL_MS
+    this.#events.onProbe(true)
   }
 
   #schedule(): void {
@@ -101,35 +152,62 @@ export class Watchdog {
 
   #tick(): void {
     const now = this.#clock.now()
-    const current = this.#counters()
-    const arrived = current.espPacketsIn - this.#last.espPacketsIn
-    const received = arrived > 0
+    const current = this.#look()
+    const arrived = current.espPacketsHere - this.#last.espPacketsHere
+    const received = current.espPacketsIn > this.#last.espPacketsIn
     const sent = current.espPacketsOut > this.#last.espPacketsOut
     const expecting = Math.max(0, current.expectingOut - this.#expectingSeen)
     this.#expectingSeen += expecting
+    this.judge.sent(now, expecting, current.trafficOut - this.#last.trafficOut)
     this.#last = current
-    if (expecting > 0) {
-      this.judge.sent(now, expecting)
-      this.#meter.sent(now)
-    }
-    if (received) {
-      this.#everCarried = true
-      this.judge.received(now, arrived)
-      const outageMs = this.#meter.received(now)
-      if (outageMs !== undefined) this.#events.onPathConfirmed(outageMs)
-      else if (this.#held) this.#events.onRevived()
-    }
+    if (expecting > 0) this.#meter.sent(now)
+    this.judge.blocked(now, current.blocked)
+    if (arrived > 0) this.#arrived(now, arrived)
     if (this.#meter.waiting && now - this.#changedAt >= SETTLE_MS && expecting === 0) {
       this.#meter.settle()
       this.#events.onPathConfirmed(0)
     }
     if (received || sent) this.#events.onTraffic({ received, sent })
-    const verdict = this.#held ? undefined : this.judge.verdict(now)
+    this.#probeAgain(now)
+    if (arrived > 0 && current.witness === 'none') this.#seekWitness(now)
+    if (!this.#held) this.#judge(now, current.witness === 'silent')
+  }
+
+  #arrived(now: number, packets: number): void {
+    this.#everCarried = true
+    this.#probesLeft = 0
+    this.judge.received(now, packets)
+    const outageMs = this.#meter.received(now)
+    this.#events.onCarried()
+    if (outageMs !== undefined) this.#events.onPathConfirmed(outageMs)
+    else if (this.#held) this.#events.onRevived()
+  }
+
+  /** While all is well: who answers now will be believed later. */
+  #seekWitness(now: number): void {
+    if (now < this.#seekAt) return
+    this.#seekAt = now + this.#seekMs
+    this.#seekMs = Math.min(this.#seekMs * 2, MAX_SEEK_MS)
+    this.#events.onProbe(true)
+  }
+
+  #probeAgain(now: number): void {
+    if (this.#probesLeft === 0 || now < this.#nextProbeAt) return
+    this.#probesLeft--
+    this.#nextProbeAt = now + PROBE_INTERVAL_MS
+    this.#events.onProbe(false)
+  }
+
+  #judge(now: number, witnessSilent: boolean): void {
+    const verdict = this.judge.verdict(now, witnessSilent)
     if (verdict === 'ask') {
-      this.judge.asked(now)
       // The answer may come after the move: what was silent until then belongs to the outage.
       this.#silentSince = this.judge.silentSince
-    } else if (verdict !== undefined && this.#silentSince !== undefined) this.#meter.lost(this.#silentSince)
-    if (verdict !== undefined) this.#events.onVerdict(verdict)
+      this.ask()
+      return
+    }
+    if (verdict === undefined) return
+    if (this.#silentSince !== undefined) this.#meter.lost(this.#silentSince)
+    this.#events.onVerdict(verdict)
   }
 }

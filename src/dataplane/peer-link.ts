@@ -32,6 +32,14 @@ export interface PeerObserver {
   onSoftLimit?(child: ChildSa): void
 }
 
+/** Looks at inner packets as they pass; must be quick, and must not keep the buffer. */
+export interface InnerInspector {
+  /** Came out of the tunnel. */
+  inbound(buffer: Uint8Array, offset: number, length: number): void
+  /** Goes into the tunnel, and a living peer would answer it. */
+  outbound(buffer: Uint8Array, offset: number, length: number): void
+}
+
 /** What a peer needs of the side of the TUN device. */
 export interface PeerSurroundings {
   /** Hands an inner packet to the TUN device; the bytes in front of it are overwritten. */
@@ -50,6 +58,7 @@ const MIN_ESP_LENGTH = 8
 export class PeerLink {
   readonly sad: Sad
   readonly counters = new PumpCounters()
+  inspector: InnerInspector | undefined = undefined
   readonly #around: PeerSurroundings
   readonly #observer: PeerObserver
   #transport: Transport | undefined
@@ -94,6 +103,7 @@ export class PeerLink {
     const next = isIpv4 ? NextHeader.IPV4 : NextHeader.IPV6
     // Asked before sealing, which may work in place.
     const expects = expectsAnswer(buffer, offset, length)
+    if (expects) this.inspector?.outbound(buffer, offset, length)
     const sealed = child.outbound.seal(buffer, offset, length, next, esp.buffer, at)
     if (sealed === SEAL_REFUSED) {
       this.counters.dropped.sequenceExhausted++
@@ -107,6 +117,18 @@ export class PeerLink {
     this.#sent = true
     this.#use(child)
     return SendResult.sent
+  }
+
+  /**
+   * Sends an inner packet of our own.
+   * @returns false when nothing can be sent now, or no Child SA is meant for it
+   */
+  inject(packet: Uint8Array): boolean {
+    const child = this.sad.select(packet, 0, packet.length)
+    if (child === undefined) return false
+    const sent = this.send(child, packet, 0, packet.length) === SendResult.sent
+    this.flushSending()
+    return sent
   }
 
   /** Ends a batch of `send`. */
@@ -169,6 +191,7 @@ export class PeerLink {
     }
     clampMss(buffer, at, length, mssFor(this.#around.mtu, inbound.nextHeader === NextHeader.IPV4 ? 4 : 6))
     this.#around.capture?.(buffer, at, length, false)
+    this.inspector?.inbound(buffer, at, length)
     this.counters.packetsIn++
     this.counters.bytesIn += length
     this.#around.deliver(buffer, at, length)

@@ -4,8 +4,9 @@
  * @module
  */
 import type { Sad } from '../esp/sad.ts'
+import { nativeBuffer } from '../native/memory.ts'
 import type { Transport } from '../transport/types.ts'
-import type { PeerLink, PeerObserver } from './peer-link.ts'
+import type { InnerInspector, PeerLink, PeerObserver } from './peer-link.ts'
 import { type PumpStats, sumStats } from './stats.ts'
 import { TunSide, type TunSideOptions } from './tun-side.ts'
 
@@ -14,9 +15,14 @@ export interface PumpOptions extends TunSideOptions {
   readonly observer?: PeerObserver | undefined
 }
 
+/** Questions of our own are small. */
+const MAX_INJECTED_LENGTH = 128
+
 export class Pump {
   readonly #side: TunSide
   readonly #peer: PeerLink
+  /** Ciphers need to know where a packet is. */
+  readonly #injected = nativeBuffer(MAX_INJECTED_LENGTH)
 
   /** Begins paused: call `resume` when addresses and routes are in place. */
   constructor(options: PumpOptions) {
@@ -57,6 +63,22 @@ export class Pump {
 
   handleWritable(): void {
     this.#peer.handleWritable()
+  }
+
+  /** A transport is there and takes nothing: whatever is on its way waits. */
+  get blocked(): boolean {
+    return this.#peer.transport !== undefined && !this.#peer.ready
+  }
+
+  /** Who looks at the inner packets that pass. */
+  set inspector(inspector: InnerInspector | undefined) {
+    this.#peer.inspector = inspector
+  }
+
+  /** Sends an inner packet of our own, of at most `MAX_INJECTED_LENGTH` bytes. @returns whether it left */
+  inject(packet: Uint8Array): boolean {
+    this.#injected.set(packet)
+    return this.#peer.inject(this.#injected.subarray(0, packet.length))
   }
 
   pause(): void {

@@ -12,12 +12,18 @@ const MAX_REMEMBERED = 65_536
 /** IPv6 pools are far larger than anybody needs: lease from the first part only. */
 const MAX_HOSTS = 1 << 20
 
+/** Who holds an address; with a second IKE SA of the same peer that is to replace the first, twice. */
+interface Held {
+  readonly peer: string
+  holders: number
+}
+
 interface Pool {
   readonly family: 4 | 6
   readonly prefixLength: number
   readonly base: bigint
   readonly hosts: number
-  readonly leases: Map<number, string>
+  readonly leases: Map<number, Held>
   readonly remembered: Map<string, number>
   next: number
 }
@@ -77,7 +83,9 @@ export class AddressPool {
       if (pool.family !== family) continue
       const index = pickIndex(pool, peer, preferred)
       if (index === undefined) continue
-      pool.leases.set(index, peer)
+      const held = pool.leases.get(index)
+      if (held === undefined) pool.leases.set(index, { peer, holders: 1 })
+      else held.holders++
       remember(pool, peer, index)
       return leaseAt(pool, index)
     }
@@ -87,7 +95,10 @@ export class AddressPool {
   release(peer: string, address: Uint8Array): void {
     for (const pool of this.#pools) {
       const index = indexOf(pool, address)
-      if (index !== undefined && pool.leases.get(index) === peer) pool.leases.delete(index)
+      const held = index === undefined ? undefined : pool.leases.get(index)
+      if (index === undefined || held?.peer !== peer) continue
+      held.holders--
+      if (held.holders === 0) pool.leases.delete(index)
     }
   }
 
@@ -99,7 +110,8 @@ export class AddressPool {
 function pickIndex(pool: Pool, peer: string, preferred: Uint8Array | undefined): number | undefined {
   const free = (index: number | undefined): index is number => index !== undefined && !pool.leases.has(index)
   const wanted = preferred === undefined ? undefined : indexOf(pool, preferred)
-  if (free(wanted)) return wanted
+  // Whoever comes back while its old SA is still here goes on with its address: its inner connections live on.
+  if (free(wanted) || (wanted !== undefined && pool.leases.get(wanted)?.peer === peer)) return wanted
   const before = pool.remembered.get(peer)
   if (free(before)) return before
   for (let tried = 0; tried < pool.hosts; tried++) {

@@ -11,6 +11,7 @@ import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../src/client/o
 import type { SessionEnvironment } from '../../src/client/session-environment.ts'
 import { SessionFactory } from '../../src/client/session-factory.ts'
 import type { Tunnel } from '../../src/client/tunnel.ts'
+import type { TrafficCounters } from '../../src/client/watchdog.ts'
 import type { ChildSaParameters } from '../../src/esp/types.ts'
 import { IkeSession } from '../../src/ike/session.ts'
 import type { EstablishedInfo, InitiatorConfig } from '../../src/ike/types.ts'
@@ -100,6 +101,18 @@ export class FakeTunnel {
   espPacketsIn = 0
   espPacketsOut = 0
   expectingOut = 0
+  trafficOut = 0
+  blocked = false
+  /** Somebody inside answers questions. */
+  witness = false
+  /** Whoever the traffic is for does not answer. */
+  unheard = false
+  /** The gateway's ESP follows where its IKE goes. */
+  follows = true
+  /** Where the SA in use was set up. */
+  #boundTo: string | undefined
+  #witnessProved = false
+  #witnessMissed = 0
   readonly #site: VirtualSite
   #traffic: { cancel(): void } | undefined
 
@@ -112,6 +125,7 @@ export class FakeTunnel {
   }
 
   ignoreProbes(): void {
+    this.#witnessProved = false
     this.calls.push('ignore-probes')
   }
 
@@ -119,12 +133,17 @@ export class FakeTunnel {
     return this.children.size > 0
   }
 
-  counters() {
-    const { espPacketsIn, espPacketsOut, expectingOut } = this
+  counters(): TrafficCounters & { bytesIn: number; bytesOut: number } {
+    const { espPacketsIn, espPacketsOut, expectingOut, trafficOut, blocked } = this
     return {
-      ...{ espPacketsIn, espPacketsOut, expectingOut },
+      ...{ espPacketsIn, espPacketsHere: espPacketsIn, espPacketsOut, expectingOut, trafficOut, blocked },
+      witness: this.#witnessProved ? (this.#witnessMissed >= 3 ? 'silent' : 'answers') : 'none',
       ...{ bytesIn: espPacketsIn * 100, bytesOut: espPacketsOut * 100 }
     }
+  }
+
+  look() {
+    return this.counters()
   }
 
   /** A conversation: packets go out every 20 ms, and each is answered where ESP passes. */
@@ -147,7 +166,14 @@ export class FakeTunnel {
     if (transport === undefined || this.active === undefined) return
     this.espPacketsOut++
     this.expectingOut++
-    if (transport.ended === undefined && this.#site.weather[transport.kind].esp) this.espPacketsIn++
+    this.trafficOut++
+    if (this.unheard) return
+    if (this.#passes(transport)) this.espPacketsIn++
+  }
+
+  #passes(transport: FakeTransport): boolean {
+    if (!this.follows && transport.kind !== this.#boundTo) return false
+    return transport.ended === undefined && this.#site.weather[transport.kind].esp
   }
 
   install(child: ChildSaParameters): void {
@@ -164,17 +190,32 @@ export class FakeTunnel {
     this.calls.push(`addToSequences ${delta}`)
   }
   logKeys(): void {}
-  handlers(onIke: TransportHandlers['onIke'], onClose: TransportHandlers['onClose']): TransportHandlers {
+  handlers(
+    _transport: Transport,
+    onIke: TransportHandlers['onIke'],
+    onClose: TransportHandlers['onClose']
+  ): TransportHandlers {
     return ikeOnlyHandlers(onIke, onClose)
   }
   use(transport: Transport | undefined): void {
     this.transport = transport
     this.calls.push(`use ${transport?.kind ?? 'nothing'}`)
   }
-  sendProbe(): void {
+  sendProbe(isFirst: boolean): void {
     this.probes++
+    if (isFirst) this.#witnessMissed = 0
+    const transport = this.transport as FakeTransport | undefined
+    if (transport === undefined || !this.witness) return
+    this.espPacketsOut++
+    if (this.#witnessProved) this.expectingOut++
+    this.#witnessMissed++
+    if (!this.#passes(transport)) return
+    this.espPacketsIn++
+    this.#witnessProved = true
+    this.#witnessMissed = 0
   }
-  async configure(info: EstablishedInfo): Promise<void> {
+  async configure(info: EstablishedInfo, transport: Transport): Promise<void> {
+    this.#boundTo = transport.kind
     this.configured.push(info)
     this.virtualAddresses = info.config?.addresses.map(({ address }) => address) ?? []
     await this.configuring()

@@ -123,6 +123,16 @@ describeWith('namespaces', 'tun')('a session that is up', () => {
     expect(moved, client.transcript()).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
   })
 
+  it('leaves UDP when ESP alone falls silent in the middle of a download', async () => {
+    const box = await site.startMiddlebox({})
+    const client = await connected('udp', [], box.address)
+    const gatewayMark = gateway.mark
+    const moved = await movedUnderDownload(client, () => box.command('settings {"esp":false}'), 'tcp')
+    expect(moved).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
+    // The same IKE SA.
+    expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
+  })
+
   it('is not moved by a host inside that does not answer', async () => {
     await site.hotel.gateway.namespace.run(['ip', 'route', 'add', 'blackhole', '10.50.0.0/16'])
     const client = await connected('udp')

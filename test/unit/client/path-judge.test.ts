@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { PathJudge } from '../../../src/client/path-judge.ts'
 
-const timings = { silenceMs: 700, livenessAnswerMs: 800, espSilenceMs: 2500 }
+const timings = {
+  ...{ silenceMs: 700, livenessAnswerMs: 800 },
+  ...{ espSilenceMs: 2500, witnessSilenceMs: 2000, movedSilenceMs: 1000 }
+}
 
 describe('path judge', () => {
   it('says nothing while packets are answered', () => {
@@ -91,5 +94,78 @@ describe('path judge', () => {
     const judge = new PathJudge(timings)
     for (let now = 0; now <= 2000; now += 100) judge.received(now, 2)
     expect(judge.verdict(60_000)).toBeUndefined()
+  })
+
+  it('believes a witness that a path does not carry ESP any more', () => {
+    const judge = new PathJudge(timings)
+    judge.received(0, 1)
+    judge.sent(1000, 3)
+    judge.asked(1700)
+    judge.livenessAnswered()
+    expect(judge.verdict(2999, true)).toBeUndefined()
+    expect(judge.verdict(3000, true)).toBe('esp-silent')
+    expect(judge.verdict(3000, false)).toBeUndefined()
+  })
+
+  it('believes it about a flow that broke off, too', () => {
+    const judge = new PathJudge(timings)
+    for (let now = 0; now <= 1000; now += 100) judge.received(now, 50)
+    judge.asked(1700)
+    judge.livenessAnswered()
+    expect(judge.verdict(2900, true)).toBeUndefined()
+    expect(judge.verdict(3000, true)).toBe('esp-silent')
+  })
+
+  it('is quick on a path to which only IKE may have followed', () => {
+    const judge = new PathJudge(timings)
+    judge.reset(true)
+    judge.sent(0, 3)
+    expect(judge.verdict(699)).toBeUndefined()
+    expect(judge.verdict(1000)).toBe('esp-silent')
+    judge.received(1100, 1)
+    judge.sent(2000, 3)
+    expect(judge.verdict(3000)).toBe('ask')
+  })
+
+  it('asks when a transport takes nothing and nothing comes, and is content when something does', () => {
+    const judge = new PathJudge(timings)
+    judge.blocked(0, true)
+    judge.blocked(500, true)
+    judge.received(600, 1)
+    expect(judge.verdict(1200)).toBeUndefined()
+    expect(judge.verdict(1300)).toBe('ask')
+    judge.asked(1300)
+    expect(judge.verdict(2100)).toBe('peer-silent')
+    judge.blocked(2100, false)
+    judge.received(2100, 1)
+    expect(judge.verdict(10_000)).toBeUndefined()
+  })
+
+  it('gives a peer far away the time of its round trip', () => {
+    const judge = new PathJudge(timings)
+    judge.livenessAnswered(600)
+    judge.sent(0, 3)
+    expect(judge.verdict(1299)).toBeUndefined()
+    expect(judge.verdict(1300)).toBe('ask')
+    judge.asked(1300)
+    expect(judge.verdict(2699)).toBeUndefined()
+    expect(judge.verdict(2700)).toBe('peer-silent')
+    // A clock that jumped is no round trip.
+    judge.noteRoundTrip(3_600_000)
+    expect(judge.verdict(2700)).toBe('peer-silent')
+  })
+
+  it('does not call ESP silent again, once nobody answers anywhere, before something arrives', () => {
+    const judge = new PathJudge(timings)
+    judge.resign()
+    judge.sent(0, 3)
+    judge.asked(2000)
+    judge.livenessAnswered()
+    expect(judge.verdict(6000, true)).toBeUndefined()
+    judge.received(7000, 1)
+    judge.sent(8000, 3)
+    judge.asked(8700)
+    judge.livenessAnswered()
+    expect(judge.verdict(10_000, true)).toBe('esp-silent')
   })
 })

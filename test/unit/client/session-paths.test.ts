@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { DEFAULT_SESSION_TIMINGS } from '../../../src/client/options.ts'
 import { ExchangeType } from '../../../src/wire/ike-constants.ts'
 import { readMessageHeader } from '../../../src/wire/ike-header.ts'
 import { expectNothingLeft, KINDS, setUp } from '../../support/virtual-session.ts'
@@ -179,6 +180,119 @@ describe('a session whose path falls silent', () => {
     await clock.advance(600_000)
     expect(of('path-changed')).toEqual([])
     expect(site.transports).toHaveLength(1)
+    await finish()
+  })
+})
+
+describe('a session on which ESP alone falls silent', () => {
+  it('leaves the path although IKE is answered, when somebody is silent who used to answer', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp()
+    tunnel.witness = true
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(3000)
+    site.weather.udp.esp = false
+    expect(await moved(1, 3000)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'tcp', reason: 'esp-silent' })
+    expect(of('path-changed')[0]?.outageMs).toBeLessThan(2800)
+    expect(of('reconnecting')).toEqual([])
+    expect(tunnel.configured).toHaveLength(1)
+    await finish()
+  })
+
+  it('sets a fresh SA up where the ESP of the gateway does not follow', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp()
+    tunnel.witness = true
+    tunnel.follows = false
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(3000)
+    site.weather.udp.esp = false
+    const at = clock.now()
+    expect(await clock.until(() => tunnel.configured.length === 2, 4000)).toBe(true)
+    expect(clock.now() - at).toBeLessThan(3000)
+    expect(await moved(1, 1000)).toBe(true)
+    expect(tunnel.transport?.kind).toBe('tcp')
+    const before = tunnel.espPacketsIn
+    await clock.advance(3000)
+    expect(tunnel.espPacketsIn).toBeGreaterThan(before + 100)
+    expect(site.sessions).toHaveLength(1)
+    expect(of('path-changed').length).toBeLessThanOrEqual(2)
+    await finish()
+  })
+
+  it('stays for a host that does not answer, while others do', async () => {
+    const { connected, of, tunnel, clock, finish } = setUp()
+    tunnel.witness = true
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(3000)
+    tunnel.unheard = true
+    await clock.advance(300_000)
+    expect(of('path-changed')).toEqual([])
+    await finish()
+  })
+
+  it('looks once, and not again, when the only one who ever answers inside has gone', async () => {
+    const { connected, of, tunnel, site, clock, finish } = setUp()
+    tunnel.witness = true
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(3000)
+    tunnel.unheard = true
+    for (const kind of KINDS) site.weather[kind].esp = false
+    await clock.advance(30_000)
+    const looks = of('path-changed').length
+    expect(looks).toBeLessThanOrEqual(4)
+    expect(tunnel.transport?.kind).toBe('udp')
+    await clock.advance(600_000)
+    expect(of('path-changed')).toHaveLength(looks)
+    // Afterwards everything is as before.
+    tunnel.unheard = false
+    for (const kind of KINDS) site.weather[kind].esp = true
+    await clock.advance(30_000)
+    site.weather.udp.esp = false
+    expect(await clock.until(() => tunnel.transport?.kind === 'tcp', 60_000)).toBe(true)
+    await finish()
+  })
+
+  it('is back on the stream that it has not closed yet, when UDP turns out to carry no ESP', async () => {
+    const { connected, of, site, tunnel, clock, finish } = setUp({
+      options: { timings: { ...DEFAULT_SESSION_TIMINGS, udpProbeFirstMs: 4000 } }
+    })
+    Object.assign(site.weather.udp, { ike: false, esp: false })
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(2000)
+    site.weather.udp.ike = true
+    expect(await clock.until(() => of('path-changed').length > 0, 20_000)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ to: 'tcp', reason: 'esp-silent' })
+    expect(of('path-changed')[0]?.outageMs).toBeLessThan(1500)
+    expect(site.of('tcp')).toHaveLength(1)
+    expect(tunnel.transport).toBe(site.last('tcp'))
+    expect(tunnel.configured).toHaveLength(1)
+    await clock.advance(120_000)
+    expect(of('path-changed')).toHaveLength(1)
+    await finish()
+  })
+})
+
+describe('a session whose stream takes nothing any more', () => {
+  it('leaves it, although nothing can be missed', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp({
+      options: { order: ['tcp', 'tls'] }
+    })
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(2000)
+    tunnel.stopTraffic()
+    // A zero window: nothing is sent, hence nothing unanswered.
+    tunnel.blocked = true
+    site.weather.tcp.ike = false
+    expect(await clock.until(() => tunnel.transport?.kind === 'tls', 4000)).toBe(true)
+    tunnel.blocked = false
+    expect(await moved(1)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'tcp', to: 'tls', reason: 'peer-silent' })
     await finish()
   })
 })

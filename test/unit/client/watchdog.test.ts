@@ -1,16 +1,30 @@
 import { describe, expect, it } from 'vitest'
+import { DEFAULT_SESSION_TIMINGS } from '../../../src/client/options.ts'
 import { Watchdog } from '../../../src/client/watchdog.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 
-const TIMINGS = { silenceMs: 450, livenessAnswerMs: 650, espSilenceMs: 2500 }
+const TIMINGS = DEFAULT_SESSION_TIMINGS
 
 function setUp() {
   const clock = new VirtualClock()
-  const counters = { espPacketsIn: 0, espPacketsOut: 0, expectingOut: 0 }
+  const counters = {
+    ...{ espPacketsIn: 0, espPacketsHere: 0, espPacketsOut: 0, expectingOut: 0, trafficOut: 0 },
+    ...{ witness: 'none' as const, blocked: false }
+  }
   const said: string[] = []
+  const probes: string[] = []
   const watchdog = new Watchdog(clock, TIMINGS, () => ({ ...counters }), {
     onTraffic: ({ received, sent }) => {
       said.push(`traffic${received ? ' in' : ''}${sent ? ' out' : ''}`)
+    },
+    onAsk: () => {
+      said.push('ask')
+    },
+    onProbe: (isFirst) => {
+      probes.push(`${isFirst ? 'first' : 'next'} ${clock.now()}`)
+    },
+    onCarried: () => {
+      said.push('traffic here')
     },
     onVerdict: (verdict) => {
       said.push(verdict)
@@ -25,13 +39,15 @@ function setUp() {
   const send = (packets = 1): void => {
     counters.espPacketsOut += packets
     counters.expectingOut += packets
+    counters.trafficOut += packets
   }
   const receive = (packets = 1): void => {
     counters.espPacketsIn += packets
+    counters.espPacketsHere += packets
   }
   /** What was said but that traffic flows. */
   const verdicts = () => said.filter((line) => !line.startsWith('traffic'))
-  return { clock, counters, said, verdicts, watchdog, send, receive }
+  return { clock, counters, probes, said, verdicts, watchdog, send, receive }
 }
 
 describe('watchdog', () => {
@@ -46,7 +62,11 @@ describe('watchdog', () => {
     counters.espPacketsOut++
     receive()
     await clock.advance(100)
-    expect(said).toEqual(['traffic out', 'traffic in', 'traffic in out'])
+    expect(said.filter((line) => line !== 'traffic here')).toEqual([
+      'traffic out',
+      'traffic in',
+      'traffic in out'
+    ])
   })
 
   it('asks when a conversation breaks off, then calls the peer silent', async () => {
@@ -109,7 +129,7 @@ describe('watchdog', () => {
     await clock.advance(100)
     send(3)
     await clock.until(() => verdicts().includes('peer-silent'), 5000)
-    watchdog.pathChanged()
+    watchdog.pathChanged(false)
     await clock.advance(150)
     receive()
     await clock.advance(100)
@@ -120,7 +140,7 @@ describe('watchdog', () => {
     const { clock, verdicts, watchdog } = setUp()
     watchdog.pathLost()
     await clock.advance(300)
-    watchdog.pathChanged()
+    watchdog.pathChanged(false)
     watchdog.start()
     await clock.advance(1100)
     expect(verdicts()).toEqual(['confirmed 0'])
@@ -131,12 +151,12 @@ describe('watchdog', () => {
   it('does not count an idle hour into the next outage', async () => {
     const { clock, verdicts, watchdog, receive } = setUp()
     watchdog.pathLost()
-    watchdog.pathChanged()
+    watchdog.pathChanged(false)
     watchdog.start()
     await clock.advance(3_600_000)
     watchdog.pathLost()
     await clock.advance(200)
-    watchdog.pathChanged()
+    watchdog.pathChanged(false)
     receive()
     await clock.advance(100)
     expect(verdicts()).toEqual(['confirmed 0', expect.stringMatching(/^confirmed [23]00$/)])

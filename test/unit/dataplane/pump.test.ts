@@ -172,6 +172,36 @@ describe('pump', () => {
     expect(right.received()).toEqual(segmentsOf(fields, 1300))
   })
 
+  it('sends questions of its own, and shows what passes to whoever looks', () => {
+    const { left, right, deliver, send } = tunnel()
+    const seen: string[] = []
+    const hex = (buffer: Uint8Array, offset: number, length: number) =>
+      Buffer.from(buffer.subarray(offset, offset + length)).toString('hex')
+    const inspector = {
+      inbound: (...packet: [Uint8Array, number, number]) => seen.push(`in ${hex(...packet)}`),
+      outbound: (...packet: [Uint8Array, number, number]) => seen.push(`out ${hex(...packet)}`)
+    }
+    left.pump.inspector = inspector
+    right.pump.inspector = inspector
+    const question = ipv4(icmp(8, 0), { protocol: 1 })
+    expect(left.pump.inject(question)).toBe(true)
+    deliver()
+    expect(right.received()).toEqual([question])
+    const text = Buffer.from(question).toString('hex')
+    expect(seen.splice(0)).toEqual([`out ${text}`, `in ${text}`])
+    // What nobody has to answer is not looked at on its way out.
+    send(PACKET4)
+    expect(seen).toEqual([`in ${Buffer.from(PACKET4).toString('hex')}`])
+    left.pump.setTransport(undefined)
+    expect(left.pump.inject(question)).toBe(false)
+    expect(left.pump.blocked).toBe(false)
+  })
+
+  it('asks nothing that no Child SA is meant for', () => {
+    const { left } = tunnel({ rightTs: [selector(4, '10.1.0.0', '10.1.255.255')] })
+    expect(left.pump.inject(ipv4(icmp(8, 0), { protocol: 1, destination: '10.2.0.1' }))).toBe(false)
+  })
+
   it('stops reading while the transport is blocked, and loses nothing, not even in the middle of a super-packet', () => {
     const { left, right, step, queue, deliver } = tunnel({ transport: { queueLimit: 3000 } })
     const fields: SegmentFields = { family: 4, payload: new Array<number>(9000).fill(3) }

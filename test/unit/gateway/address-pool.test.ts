@@ -32,6 +32,18 @@ describe('address pool', () => {
     expect(pool.leased).toBe(3)
   })
 
+  it('gives a peer the address that it asks for and holds already, until it has released it as often', () => {
+    const pool = new AddressPool([network])
+    const first = pool.lease(4, 'alice')?.address ?? v4('0.0.0.0')
+    expect(text(pool.lease(4, 'alice', first)?.address)).toBe(text(first))
+    expect(text(pool.lease(4, 'alice')?.address)).not.toBe(text(first))
+    expect(pool.leased).toBe(2)
+    pool.release('alice', first)
+    expect(text(pool.lease(4, 'bob', first)?.address)).not.toBe(text(first))
+    pool.release('alice', first)
+    expect(text(pool.lease(4, 'carol', first)?.address)).toBe(text(first))
+  })
+
   it('leases IPv6 and refuses pools without room', () => {
     const base = new Uint8Array(16)
     base[0] = 0xfd
