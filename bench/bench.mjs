@@ -28,6 +28,8 @@ import { allPeers, missingProgram } from './peers/all.mjs'
 /** A round that would end later than this is not begun. */
 const LIMIT_MS = 570_000
 const SCHEMA_VERSION = 1
+/** A load average above this means that somebody else uses the machine. */
+const QUIET_LOAD = 0.7
 const DOCUMENT = new URL('../docs/PERFORMANCE.md', import.meta.url)
 const PICTURE = new URL('../docs/bench.svg', import.meta.url)
 
@@ -171,8 +173,7 @@ function publish(report, options) {
   if (options.svg !== undefined) writeFileSync(options.svg, picture)
   if (!options.document) return
   writeFileSync(PICTURE, picture)
-  const versions = results.map(({ label, version }) => `${label}: ${version}`).join('; ')
-  replaceInDocument('comparison', `${text}\n${provenance(report)}\n\n${versions}.`)
+  replaceInDocument('comparison', `${text}\n${provenance(report)}`)
 }
 
 async function runMemory(site, options) {
@@ -189,9 +190,12 @@ async function runMemory(site, options) {
 
 function provenance({ machine, seconds, loadAtEnd, results }) {
   const rounds = Math.max(...results.map((result) => result.rounds.length))
+  const versions = [...new Set(results.map(({ version }) => version))].join('; ')
   return (
     `${machine.time.slice(0, 10)}, commit ${machine.commit}, ${machine.cpus} × ${machine.cpu}, Linux ${machine.kernel}, ` +
-    `Node ${machine.node}; ${rounds} rounds in ${seconds} s; load average ${machine.loadAverage[0]} before, ${loadAtEnd[0]} after.`
+    `Node ${machine.node}; rounds: ${rounds}, ${seconds} s in all; load average ${machine.loadAverage[0]} before, ` +
+    `${loadAtEnd[0]} after${machine.loadAverage[0] > QUIET_LOAD ? ': **other work ran beside it, so that only ratios mean something**' : ''}. ` +
+    `Compared: ${versions}.`
   )
 }
 

@@ -6,7 +6,7 @@
 import { FONT, INK, rect, text, wrapped } from '../lib/svg.mjs'
 import { figure, METRICS } from './results.mjs'
 
-const LABEL_WIDTH = 136
+const LABEL_WIDTH = 164
 const PANEL = { width: 262, gap: 16, head: 46, foot: 14 }
 const ROW_HEIGHT = 24
 const BAR_HEIGHT = 9
@@ -22,7 +22,7 @@ const FILLS = {
 const gigabits = (value) => (value / 1e9).toFixed(2)
 const thousands = (value) => (value / 1e3).toFixed(value < 1e4 ? 1 : 0)
 const milliseconds = (value) => (value / 1e3).toFixed(1)
-const whole = (value) => value.toFixed(0)
+const whole = (value) => Math.round(value).toLocaleString('en-US')
 
 /** What is drawn: a heading, the two bars (the second may be missing), and how figures are written. */
 const PANELS = [

@@ -15,7 +15,7 @@ const gigabits = (value) => (value / 1e9).toFixed(2)
 const thousands = (value) => (value / 1e3).toFixed(0)
 const megabytes = (value) => (value / 1e6).toFixed(0)
 const milliseconds = (value) => (value / 1e3).toFixed(1)
-const whole = (value) => value.toFixed(0)
+const whole = (value) => Math.round(value).toLocaleString('en-US')
 const two = (value) => value.toFixed(2)
 
 /**

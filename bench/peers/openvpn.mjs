@@ -14,7 +14,7 @@ export const openvpnPeers = ['udp', 'tcp'].map((transport) => ({
   own: false,
   programs: ['openvpn'],
   innerAddress: '10.67.0.1',
-  version: async () => firstLine(['openvpn', '--version']),
+  version: async () => firstLine(['openvpn', '--version']).split(' ').slice(0, 2).join(' '),
 
   async startServer(site) {
     const { server, serverKey } = site.credentials
