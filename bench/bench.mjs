@@ -5,6 +5,7 @@
  *     npm run bench -- --quick           one short round: does everything work?
  *     npm run bench -- --memory          moves 10 GB over UDP and watches the client's memory instead
  *     npm run bench -- --document        writes tables and picture into docs/
+ *     npm run bench -- --from FILE       measures nothing: tables and picture of an earlier run's JSON
  *
  * Prints tables with ratios to the bare link and to the best peer, and the targets. A peer that is not installed is named and left
  * out. Programs that are measured here: bench/peers. Needs root or user namespaces, iperf3 and ping. Exits with 1 when
@@ -43,6 +44,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
 forgetNodeSettings()
 try {
   const options = readOptions()
+  if (options.from === undefined) await measure(options)
+  else publish(JSON.parse(readFileSync(options.from, 'utf8')), options)
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
+  process.exitCode ??= 1
+}
+
+async function measure(options) {
   if (!hasIperf()) throw new Error('iperf3 is missing: apt-get install iperf3')
   const site = await Site.open(interrupt.signal)
   try {
@@ -50,9 +59,6 @@ try {
   } finally {
     await site.close()
   }
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
-  process.exitCode ??= 1
 }
 
 function readOptions() {
@@ -62,6 +68,7 @@ function readOptions() {
       seconds: { type: 'string', default: '2' },
       only: { type: 'string' },
       'wireguard-go': { type: 'string', multiple: true, default: [] },
+      from: { type: 'string' },
       json: { type: 'string' },
       svg: { type: 'string' },
       quick: { type: 'boolean', default: false },
@@ -116,8 +123,7 @@ async function runComparison(site, options) {
     }
   }
   const seconds = Math.round((performance.now() - startedAt) / 1000)
-  const report = { schemaVersion: SCHEMA_VERSION, machine, seconds, loadAtEnd: loadNow(), results }
-  publish({ ...report, targets: judgeTargets(results) }, options)
+  publish({ schemaVersion: SCHEMA_VERSION, machine, seconds, loadAtEnd: loadNow(), results }, options)
   for (const failure of failures) say(failure)
   if (failures.length > 0) process.exitCode = 1
 }
@@ -163,12 +169,14 @@ async function oneRound(site, peer, { seconds, quick }, failures) {
 }
 
 function publish(report, options) {
-  const { results, targets } = report
+  const { results } = report
+  const targets = judgeTargets(results)
   const text = [...resultTables(results), targetTable(targets)]
     .map((table) => `**${table.title}**\n\n${formatTable(table)}\n`)
     .join('\n')
-  say(`\n${text}\nmedians of up to ${options.rounds} rounds in ${report.seconds} s`)
-  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 1)}\n`)
+  say(`\n${text}\n${provenance(report)}`)
+  if (options.json !== undefined)
+    writeFileSync(options.json, `${JSON.stringify({ ...report, targets }, null, 1)}\n`)
   const picture = drawPicture(report)
   if (options.svg !== undefined) writeFileSync(options.svg, picture)
   if (!options.document) return

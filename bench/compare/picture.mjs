@@ -6,6 +6,7 @@
 import { FONT, INK, rect, text, wrapped } from '../lib/svg.mjs'
 import { figure, METRICS } from './results.mjs'
 
+const TITLE = 'User-space VPNs side by side'
 const LABEL_WIDTH = 164
 const PANEL = { width: 262, gap: 16, head: 46, foot: 14 }
 const ROW_HEIGHT = 24
@@ -110,7 +111,7 @@ export function drawPicture({ results, machine }) {
   const top = 56
   const height = top + rows * panelHeight + noteLines.length * 15 + 16
   const parts = [
-    text(MARGIN, 26, 'User-space VPNs side by side', 'font-size="17" font-weight="600"'),
+    text(MARGIN, 26, TITLE, 'font-size="17" font-weight="600"'),
     text(
       MARGIN,
       44,
@@ -130,7 +131,8 @@ export function drawPicture({ results, machine }) {
   })
   const size = `width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family='${FONT}' font-size="12" fill="${INK}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family='${FONT}' font-size="12" fill="${INK}" role="img">`,
+    `<title>${TITLE}: throughput, CPU time, packet rates, memory, round trips, start-up</title>`,
     rect(0, 0, width, height, 'fill="#ffffff"'),
     ...parts,
     '</svg>',

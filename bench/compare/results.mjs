@@ -105,7 +105,7 @@ function packetRate(key) {
 }
 
 function valuesOf(result, which) {
-  return (result?.rounds ?? []).map((round) => (round === undefined ? undefined : which.of(round)))
+  return (result?.rounds ?? []).map((round) => (round ? which.of(round) : undefined))
 }
 
 function ratesOf(round, ...keys) {

@@ -92,7 +92,7 @@ describe('what tools print', () => {
 describe('results', () => {
   test('a ratio is the median of the ratios in each round, and a failed round is left out', () => {
     const own = program('ikestream-udp', [round(2), round(20), round(3)])
-    const other = program('other', [round(1), round(10), undefined])
+    const other = program('other', [round(1), round(10), null])
     expect(ratioOf(own, other, METRICS.throughput)).toBeCloseTo(2)
     expect(figure(other, METRICS.up1)).toBe(5.5e9)
   })
