@@ -149,11 +149,8 @@ function choosePeers({ only, wireguardBinaries }) {
 async function oneRound(site, peer, { seconds, quick }, failures) {
   const startedAt = performance.now()
   try {
-    const result = await measureRound(site, peer, {
-      seconds,
-      starts: quick ? 1 : 2,
-      idlePings: quick ? 50 : 200
-    })
+    const options = { seconds, starts: quick ? 1 : 2, idlePings: quick ? 50 : 200 }
+    const result = await site.unlessInterrupted(measureRound(site, peer, options))
     const { up1, down4 } = result.tcp
     const rates = [up1, down4].map(({ bitsPerSecond }) => (bitsPerSecond / 1e9).toFixed(2)).join(' and ')
     say(
@@ -186,7 +183,7 @@ function publish(report, options) {
 
 async function runMemory(site, options) {
   const machine = describeMachine()
-  const report = await watchMemory(site, { gigabytes: options.gigabytes, say })
+  const report = await site.unlessInterrupted(watchMemory(site, { gigabytes: options.gigabytes, say }))
   say(`\n${report.summary}`)
   if (options.json !== undefined)
     writeFileSync(

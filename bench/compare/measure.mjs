@@ -14,6 +14,8 @@ const PROBE_TOOL = fileURLToPath(new URL('./probe-tool.mjs', import.meta.url))
 const HEADER_BYTES = 28
 const PING_IDLE_MS = 5
 const PING_LOADED_MS = 10
+/** After this long an echo counts as lost. */
+const PING_WAIT_US = 1_000_000
 
 /** TCP: how many flows at a time, and whether the gateway sends. */
 export const FLOWS = [
@@ -132,9 +134,11 @@ async function withCpu({ client, gateway }, work) {
   return { cpu, result }
 }
 
-/** @returns {Promise<number[]>} microseconds of each answer */
+/** @returns {Promise<number[]>} microseconds of each; one that was not answered counts as the longest wait */
 async function ping(site, peer, { count, everyMs }) {
   const argv = ['ping', '-n', '-c', String(count), '-i', String(everyMs / 1000), '-W', '1', peer.innerAddress]
   const { stdout } = await site.client.runner.run(argv)
-  return parsePingTimes(stdout)
+  const times = parsePingTimes(stdout)
+  const lost = Math.max(0, count - times.length)
+  return [...times, ...Array.from({ length: lost }, () => PING_WAIT_US)]
 }

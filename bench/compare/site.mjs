@@ -140,8 +140,25 @@ export class Site {
   }
 
   async close() {
-    await this.#lab.close()
-    rmSync(this.directory, { recursive: true, force: true })
+    try {
+      await this.#lab.close()
+    } finally {
+      rmSync(this.directory, { recursive: true, force: true })
+    }
+  }
+
+  /** The work's result, unless the run is interrupted: then nobody waits for it any longer. */
+  async unlessInterrupted(work) {
+    const { signal } = this
+    signal.throwIfAborted()
+    let stop
+    const interrupted = new Promise((_, reject) => {
+      stop = () => reject(signal.reason)
+      signal.addEventListener('abort', stop, { once: true })
+    })
+    // What is abandoned fails as its programs are ended.
+    work.catch(() => undefined)
+    return Promise.race([work, interrupted]).finally(() => signal.removeEventListener('abort', stop))
   }
 
   async #build() {
