@@ -16,6 +16,7 @@ import { findProfile } from './profile.ts'
 import { ProgressReport } from './progress-report.ts'
 import { Reporter } from './reporter.ts'
 import { type ConnectFlags, resolveOptions } from './resolve-options.ts'
+import { ServiceReport } from './service-report.ts'
 import { SessionEnd } from './session-end.ts'
 
 interface CommandFlags extends OutputFlags, ConnectFlags {
@@ -68,7 +69,8 @@ async function runConnect(target: string, command: Command, flags: CommandFlags)
 
 async function runSession(options: ConnectOptions, reporter: Reporter, log: Logger): Promise<number> {
   const progress = new ProgressReport(reporter)
-  const end = new SessionEnd(reporter)
+  const service = ServiceReport.forThisProcess(log)
+  const end = new SessionEnd(reporter, service)
   try {
     const { state, runtime } = directories()
     const session = await connect(options, {
@@ -77,14 +79,17 @@ async function runSession(options: ConnectOptions, reporter: Reporter, log: Logg
       runtimeDirectory: runtime,
       onEvent: (event: ClientEvent) => {
         progress.show(event)
+        service.show(event)
         if (event.event === 'connected') tellParent({ failed: false })
       }
     })
     end.watch(session)
+    service.watch(session)
     await session.ended
     return end.exitCode(session.connected)
   } finally {
     end.stop()
+    service.stop()
     progress.stop()
   }
 }

@@ -15,6 +15,7 @@ import { resolveGatewayOptions } from './gateway-resolve.ts'
 import { addGatewayOptions, applyConfigFile, type GatewayFlags } from './gateway-settings.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
+import { ServiceReport } from './service-report.ts'
 
 type Flags = GatewayFlags & OutputFlags & { readonly config?: string }
 
@@ -41,7 +42,11 @@ async function runGatewayCommand(command: Command, flags: Flags): Promise<number
       applyConfigFile(command, readInput(path, 'The configuration').toString('utf8'), path)
     }
     const options = await resolveGatewayOptions(command.opts<Flags>(), directories().state, log)
+    const service = ServiceReport.forThisProcess(log)
+    stop.signal.addEventListener('abort', () => service.stopping())
     const gateway = await startGateway(options, { log, onEvent: (event) => tell(reporter, event) })
+    service.ready('Listening')
+    service.watch()
     const failure = await Promise.race([aborted(stop.signal), gateway.failed])
     await gateway.close()
     return failure === undefined ? ExitCode.ok : reporter.error(failure)

@@ -23,6 +23,7 @@ import { type Relay, startRelay } from '../relay/relay.ts'
 import { numberParser } from './number-bounds.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
+import { ServiceReport } from './service-report.ts'
 import { SOCKET_OPTIONS, type SocketFlags, socketSettings } from './socket-options.ts'
 
 interface ListenFlag {
@@ -178,10 +179,16 @@ async function runRelayCommand(flags: RelayFlags & OutputFlags): Promise<number>
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
   try {
-    await runRelay(flags, loggerFor(flags, reporter), stop.signal, (relay) => {
+    const log = loggerFor(flags, reporter)
+    const service = ServiceReport.forThisProcess(log)
+    stop.signal.addEventListener('abort', () => service.stopping())
+    await runRelay(flags, log, stop.signal, (relay) => {
       const { listening, target } = relay
       reporter.event({ event: 'listening', listening, target, metrics: relay.metricsListening ?? null })
-      reporter.line(`relaying ${listening.map(formatEndpoint).join(', ')} to ${formatEndpoint(target)}`, 'ok')
+      const what = `relaying ${listening.map(formatEndpoint).join(', ')} to ${formatEndpoint(target)}`
+      reporter.line(what, 'ok')
+      service.ready(what)
+      service.watch()
     })
     return ExitCode.ok
   } catch (error) {

@@ -7,6 +7,7 @@ import { constants } from 'node:os'
 import type { RunningSession } from '../client/running-session.ts'
 import { ExitCode } from '../errors.ts'
 import type { Reporter } from './reporter.ts'
+import type { ServiceReport } from './service-report.ts'
 import { showStatistics } from './statistics.ts'
 
 /** SIGHUP comes when the terminal is closed. */
@@ -16,17 +17,20 @@ const CRASH_PATIENCE_MS = 30_000
 
 export class SessionEnd {
   readonly #reporter: Reporter
+  readonly #service: ServiceReport
   readonly #stops: (() => void)[] = []
   #session: RunningSession | undefined
   #signal: (typeof END_SIGNALS)[number] | undefined
   #crash: { readonly error: unknown } | undefined
 
   /** From here on: a signal during set-up must not leave anything behind. */
-  constructor(reporter: Reporter) {
+  constructor(reporter: Reporter, service: ServiceReport) {
     this.#reporter = reporter
+    this.#service = service
     for (const signal of END_SIGNALS) {
       this.#on(signal, () => {
         this.#signal ??= signal
+        this.#service.stopping()
         this.#session?.stop('requested')
       })
     }
@@ -41,7 +45,10 @@ export class SessionEnd {
       session.flushCaptures()
       showStatistics(this.#reporter, session.status())
     })
-    this.#on('SIGUSR2', () => session.reconnect())
+    this.#on('SIGUSR2', () => {
+      this.#service.reloading()
+      session.reconnect()
+    })
   }
 
   /** The exit code of a session that has come to its end without an error of its own. @throws the exception that ended it */

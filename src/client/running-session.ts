@@ -24,6 +24,8 @@ export interface RunningSession {
   readonly connected: boolean
   /** What was captured so far is in the files. */
   flushCaptures(): void
+  /** How long the session has been at what it is doing about an incident; 0 while there is none. */
+  readonly busyForMs: number
   /** A snapshot, as `ikestream status` shows it. */
   status(): SessionStatus
   /** Resolves at the end, when everything has been taken back; rejects with why it ended otherwise. */
@@ -64,6 +66,9 @@ export async function startSession(parts: SessionParts): Promise<RunningSession>
     flushCaptures: () => parts.captures.flush(),
     get connected() {
       return session.connected
+    },
+    get busyForMs() {
+      return session.busyForMs
     },
     status
   }

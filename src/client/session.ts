@@ -34,6 +34,7 @@ export class VpnSession {
   readonly #recovery: Recovery
   readonly #startedAt: number
   #stopReason: string | undefined
+  #busySince: number | undefined
 
   constructor(options: ConnectOptions, environment: SessionEnvironment) {
     this.#options = options
@@ -76,6 +77,11 @@ export class VpnSession {
     return this.#abort.signal.aborted
   }
 
+  /** How long what is being done now has taken; 0 while nothing is. */
+  get busyForMs(): number {
+    return this.#busySince === undefined ? 0 : this.#environment.clock.now() - this.#busySince
+  }
+
   /** The IKE session and transport in use, for whoever asks how it goes. */
   get link(): Link | undefined {
     return this.#keeper.current
@@ -112,13 +118,16 @@ export class VpnSession {
    */
   async run(): Promise<void> {
     const { order, rememberNetworks, timeoutMs } = this.#options
+    this.#busySince = this.#environment.clock.now()
     try {
       const remembered = rememberNetworks ? await this.#unlessStopped(this.#environment.recall()) : undefined
       const wish = { order, preferred: [], remembered, timeoutMs }
       await this.#recovery.adopt(await this.#connector.connect(wish, { patient: false }))
       this.#emitConnected()
       for (;;) {
+        this.#busySince = undefined
         const incident = await this.#incidents.next()
+        this.#busySince = this.#environment.clock.now()
         if (incident.kind === 'stop') return
         await this.#handle(incident)
       }

@@ -17,6 +17,9 @@ const COMMAND_TIMEOUT_MS = 15_000
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 const SYSTEM_PATH = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin']
 
+/** What a service manager says to us alone (sd_notify(3), systemd.exec(5)). */
+const OWN_VARIABLES = new Set(['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'CREDENTIALS_DIRECTORY'])
+
 export interface CommandResult {
   readonly argv: readonly string[]
   /** Exit status, or 128 + signal number when a signal ended it. */
@@ -129,7 +132,7 @@ export function childEnvironment(base: NodeJS.ProcessEnv = process.env): Record<
   const env: Record<string, string> = {}
   for (const [name, value] of Object.entries(base)) {
     if (value === undefined || name.startsWith('IKESTREAM_')) continue
-    if (name === 'NOTIFY_SOCKET' || name === 'CREDENTIALS_DIRECTORY' || name.startsWith('LC_')) continue
+    if (OWN_VARIABLES.has(name) || name.startsWith('LC_')) continue
     env[name] = value
   }
   const path = (base['PATH'] ?? '').split(':').filter((entry) => entry !== '')

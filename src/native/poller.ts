@@ -47,6 +47,7 @@ class Poller {
   readonly #wakeValue = nativeBuffer(8)
   /** Keyed by a number that is never used again, so that an event for a closed watch finds nothing. */
   readonly #entries = new Map<number, Entry>()
+  readonly #roundTrips: (() => void)[] = []
   #nextKey = 1
   #state: 'idle' | 'waiting' | 'spinning' = 'idle'
   /** How long the main loop itself may wait for descriptors; 0: never, that is for the pool's thread. */
@@ -60,6 +61,15 @@ class Poller {
     this.#change(EpollOp.ADD, this.#wakeFd, 0, EpollEvent.IN)
     // The C library joins libuv's threads when the process ends, and would wait forever for one that waits here.
     process.on('exit', () => this.#wake())
+  }
+
+  /** Resolves once the thread that waits for descriptors and the main loop have both had their turn. */
+  roundTrip(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#roundTrips.push(resolve)
+      if (this.#state === 'idle') this.#answer()
+      else this.#signal()
+    })
   }
 
   watch(fd: number, interest: Interest, callback: ReadinessCallback): Watch {
@@ -92,7 +102,15 @@ class Poller {
   }
 
   #wake(): void {
-    if (this.#state === 'waiting') libc().write(this.#wakeFd, addressOf(this.#wakeValue), 8)
+    if (this.#state === 'waiting') this.#signal()
+  }
+
+  #signal(): void {
+    libc().write(this.#wakeFd, addressOf(this.#wakeValue), 8)
+  }
+
+  #answer(): void {
+    for (const resolve of this.#roundTrips.splice(0)) resolve()
   }
 
   #start(): void {
@@ -113,6 +131,7 @@ class Poller {
     if (count <= 0) {
       // Nothing was ready, or a signal interrupted the wait.
       if (this.#entries.size > 0) this.#start()
+      else this.#answer()
       return
     }
     this.#state = 'spinning'
@@ -122,7 +141,10 @@ class Poller {
 
   readonly #spin = (): void => {
     this.#state = 'idle'
-    if (this.#entries.size === 0) return
+    if (this.#entries.size === 0) {
+      this.#answer()
+      return
+    }
     this.#handle(libc().epollWait(this.#epollFd, this.#eventsAddress, MAX_EVENTS, this.inlineMs))
   }
 
@@ -133,6 +155,7 @@ class Poller {
       if (key === 0) {
         libc().read(this.#wakeFd, addressOf(this.#wakeValue), 8)
         this.#wakeValue.writeUInt32LE(1)
+        this.#answer()
         continue
       }
       const entry = this.#entries.get(key)
@@ -160,6 +183,14 @@ let poller: Poller | undefined
 export function watch(fd: number, interest: Interest, callback: ReadinessCallback): Watch {
   poller ??= new Poller()
   return poller.watch(fd, interest, callback)
+}
+
+/**
+ * Resolves once whoever waits for descriptors has answered: at once where nothing is watched, never if that thread is stuck, or
+ * does not get to run because all others of the pool are.
+ */
+export function pollerRoundTrip(): Promise<void> {
+  return poller?.roundTrip() ?? Promise.resolve()
 }
 
 /**

@@ -62,3 +62,21 @@ export function decodeSockaddr(buffer: Buffer, offset = 0): SocketAddress | unde
     }
   return undefined
 }
+
+/** `sun_path` of `struct sockaddr_un`. */
+const UNIX_PATH_LENGTH = 108
+
+/**
+ * `struct sockaddr_un` of exactly the length that counts: a path, or with `@` in front a name in the abstract namespace
+ * (unix(7)). @throws RangeError when it is too long
+ */
+export function encodeUnixSockaddr(name: string): Buffer {
+  const abstract = name.startsWith('@')
+  const path = Buffer.from(abstract ? `\0${name.slice(1)}` : `${name}\0`)
+  if (path.length > UNIX_PATH_LENGTH)
+    throw new RangeError(`A socket's path has ${UNIX_PATH_LENGTH} bytes at most`)
+  const buffer = Buffer.from(new ArrayBuffer(2 + path.length))
+  buffer.writeUInt16LE(AddressFamily.UNIX, 0)
+  buffer.set(path, 2)
+  return buffer
+}

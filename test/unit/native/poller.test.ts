@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { checked, libc } from '../../../src/native/libc.ts'
 import { AddressFamily, Errno, errnoName, SocketType } from '../../../src/native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../../../src/native/memory.ts'
-import { type Watch, watch } from '../../../src/native/poller.ts'
+import { pollerRoundTrip, type Watch, watch } from '../../../src/native/poller.ts'
 
 const run = promisify(execFile)
 /** Compiled modules, for child processes (`npm test` builds first). */
@@ -152,5 +152,34 @@ describe('poller', () => {
       )
       expect({ stdout, code }).toEqual({ stdout: 'ending\n', code: end.startsWith('process') ? 3 : 0 })
     }
+  })
+
+  it('answers whoever asks whether it is alive, whether it waits, is busy, or has nothing to watch', async () => {
+    await pollerRoundTrip()
+    const [left, right] = pair()
+    const watched = tracked(right, { readable: true }, () => undefined)
+    await pollerRoundTrip()
+    // It is called again and again, since nobody reads.
+    send(left)
+    await pollerRoundTrip()
+    await Promise.all([pollerRoundTrip(), pollerRoundTrip()])
+    watched.close()
+    await pollerRoundTrip()
+  })
+
+  it('does not answer while no thread is left for it', async () => {
+    const script = `
+      import { pbkdf2 } from 'node:crypto'
+      import { libc } from ${JSON.stringify(built('libc.js'))}
+      import { pollerRoundTrip, watch } from ${JSON.stringify(built('poller.js'))}
+      import { addressOf, nativeBuffer } from ${JSON.stringify(built('memory.js'))}
+      const buffer = nativeBuffer(8)
+      libc().socketpair(1, 1 | 0o4000, 0, addressOf(buffer))
+      pbkdf2('', '', 100_000, 64, 'sha512', () => console.log('the thread is free'))
+      const watched = watch(buffer.readInt32LE(0), { readable: true }, () => {})
+      pollerRoundTrip().then(() => { console.log('answered'); watched.close() })`
+    const env = { ...process.env, UV_THREADPOOL_SIZE: '1' }
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { env })
+    expect(stdout).toBe('the thread is free\nanswered\n')
   })
 })
