@@ -8,7 +8,8 @@ folder=$(cd "$1" && pwd)
 debs=$(mktemp -d)
 trap 'rm -rf "$debs"' EXIT
 cd "$debs"
-for package in systemd-resolved openresolv resolvconf; do
+# The last one for systemd-analyze alone.
+for package in systemd-resolved openresolv resolvconf systemd; do
   apt-get -o APT::Sandbox::User="$(id -un)" -q download "$package"
   rm -rf "${folder:?}/$package"
   dpkg-deb -x "$package"_*.deb "$folder/$package"

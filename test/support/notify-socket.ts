@@ -30,6 +30,17 @@ export class NotifySocket {
     this.#watch = watch(this.#fd, { readable: true }, () => this.#receive())
   }
 
+  /** Sends itself something, behind all that has been sent to it. */
+  say(line: string): void {
+    const fd = checked('socket', libc().socket(AddressFamily.UNIX, SocketType.DGRAM | SocketType.CLOEXEC, 0))
+    const sockaddr = encodeUnixSockaddr(this.address)
+    checked('connect', libc().connect(fd, addressOf(sockaddr), sockaddr.length))
+    const text = nativeBuffer(line.length)
+    text.write(line)
+    checked('send', libc().send(fd, addressOf(text), text.length, 0))
+    libc().close(fd)
+  }
+
   count(line: string): number {
     return this.lines.filter((one) => one === line).length
   }

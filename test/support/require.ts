@@ -23,6 +23,7 @@ export type Requirement =
   | 'socat'
   | 'ping'
   | 'resolvers'
+  | 'systemd-analyze'
 
 interface Probe {
   readonly missing: string
@@ -45,6 +46,13 @@ export function findProgram(name: string): string | null {
     }
   }
   return null
+}
+
+/** systemd-analyze, installed or unpacked by `fetch-resolvers.sh`. */
+export function systemdAnalyze(): string | null {
+  const folder = `${process.env['IKESTREAM_TEST_RESOLVERS']}/systemd`
+  const unpacked = [`${folder}/bin/systemd-analyze`, `${folder}/usr/bin/systemd-analyze`]
+  return findProgram('systemd-analyze') ?? unpacked.find((path) => existsSync(path)) ?? null
 }
 
 /** The full path of strongSwan's IKE daemon, or null. */
@@ -132,6 +140,12 @@ const PROBES: Readonly<Record<Requirement, Probe>> = {
     install:
       'apt-get install dbus-daemon libsystemd-shared; test/support/fetch-resolvers.sh <folder>; export IKESTREAM_TEST_RESOLVERS=<folder>',
     met: hasResolvers
+  },
+  'systemd-analyze': {
+    missing:
+      'there is no systemd-analyze, neither installed nor in the folder that IKESTREAM_TEST_RESOLVERS names',
+    install: 'apt-get install systemd (or see test/support/fetch-resolvers.sh)',
+    met: () => systemdAnalyze() !== null
   }
 }
 

@@ -170,6 +170,24 @@ suite('with systemd-resolved', () => {
     expect(await use.named.answers()).toBe('hotel hotel')
   })
 
+  it('takes servers from root that has no other privilege than to change the network', async () => {
+    const { site } = use.named
+    const wrapper = [
+      'setpriv',
+      '--bounding-set',
+      '-all,+net_admin',
+      '--inh-caps',
+      '-all',
+      '--no-new-privs',
+      '--'
+    ]
+    const args = [...(await site.withPsk()), ...BRISK]
+    const client = site.connect(site.gatewayAddress, args, { wrapper })
+    await client.event('connected')
+    expect(await use.named.answers(), client.transcript()).toBe('inner inner')
+    await client.stop()
+  })
+
   it('is left alone where nobody asks it', async () => {
     const { named } = use
     const link = (await named.output(['readlink', '/etc/resolv.conf'])).trim()
