@@ -108,6 +108,7 @@ export class LinkKeeper {
     const old: Move = { transport: link.transport, candidate: link.candidate }
     link.transport = transport
     link.candidate = candidate
+    link.forgotten = false
     if (old.transport !== transport) link.fresh = false
     this.#inUse(transport)
     if (old.transport === transport) return
@@ -239,12 +240,19 @@ export class LinkKeeper {
         if (link === this.#current) this.#watchdog.judge.noteRoundTrip(event.rttMs)
         return
       case 'liveness': {
-        if (event.outcome === 'alive' && link === this.#current)
+        if (event.outcome === 'alive' && link === this.#current) {
+          link.forgotten = false
           this.#watchdog.judge.livenessAnswered(event.rttMs)
+        }
         const rttMs = event.rttMs === undefined ? null : Math.round(event.rttMs * 100) / 100
         onEvent({ event: 'liveness', outcome: event.outcome, rttMs })
         return
       }
+      case 'hint':
+        if (link !== this.#current) return
+        if (event.about === 'ike') link.forgotten = true
+        this.#watchdog.hinted(event.about)
+        return
       case 'keys':
         tunnel.logKeys(event.keys)
         return

@@ -16,6 +16,8 @@ export interface Link {
   candidate: Candidate
   /** True while the SA is still on the path on which it was set up. */
   fresh: boolean
+  /** Somebody said, unauthenticated, that the gateway knows nothing of the IKE SA, and nobody has proved otherwise since. */
+  forgotten: boolean
 }
 
 /** What bringing up yields: the link, and the engine's events that came before anybody listened. */

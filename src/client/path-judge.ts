@@ -34,6 +34,8 @@ export type PathVerdict =
   /** The peer answers IKE, but no ESP comes back. */
   | 'esp-silent'
 
+/** Behind a hint that the peer has lost the SA, a genuine answer has this long. */
+const HINT_GRACE_MS = 250
 const MAX_PATIENCE_FACTOR = 128
 /** Fewer unanswered packets than this prove nothing. */
 const MIN_UNANSWERED_PACKETS = 3
@@ -51,6 +53,7 @@ export class PathJudge {
   #askedAt: number | undefined
   /** Since when something was missing when the peer was asked. */
   #doubtedSince = 0
+  #hintedAt: number | undefined
   #answered = false
   #patience = 1
   #carried = false
@@ -114,10 +117,20 @@ export class PathJudge {
     this.#answered = false
   }
 
+  get isAsked(): boolean {
+    return this.#askedAt !== undefined
+  }
+
+  /** Somebody says that the peer does not know the SA: if that is wrong, its own answer comes about now. */
+  hinted(now: number): void {
+    this.#hintedAt ??= now
+  }
+
   /** Any authenticated IKE answer: the peer lives on this path. */
   livenessAnswered(rttMs?: number): void {
     if (rttMs !== undefined) this.noteRoundTrip(rttMs)
     this.#answered = true
+    this.#hintedAt = undefined
     this.#forgetFlow()
   }
 
@@ -166,8 +179,9 @@ export class PathJudge {
       return since !== undefined && now - since >= afterMs ? 'ask' : undefined
     }
     if (!this.#answered) {
-      const answerMs = livenessAnswerMs + this.#rttMs
-      return now - this.#askedAt >= answerMs ? 'peer-silent' : undefined
+      const untilMs = this.#askedAt + livenessAnswerMs + this.#rttMs
+      const hintedMs = (this.#hintedAt ?? Number.POSITIVE_INFINITY) + HINT_GRACE_MS + this.#rttMs
+      return now >= Math.min(untilMs, hintedMs) ? 'peer-silent' : undefined
     }
     return this.#espVerdict(now, witnessSilent)
   }
@@ -179,7 +193,8 @@ export class PathJudge {
       return 'esp-silent'
     if (doubtedMs < (espSilenceMs + this.#rttMs) * this.#patience) return undefined
     if (!this.#carried && !this.#isResigned && this.#unanswered >= MIN_UNANSWERED_PACKETS) return 'esp-silent'
-    this.wasWrong()
+    if (this.silentSince === undefined) this.#clear()
+    else this.wasWrong()
     return undefined
   }
 
@@ -198,6 +213,7 @@ export class PathJudge {
     this.#unanswered = 0
     this.#unansweredTraffic = 0
     this.#askedAt = undefined
+    this.#hintedAt = undefined
     this.#answered = false
   }
 }

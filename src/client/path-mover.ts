@@ -19,6 +19,9 @@ export interface MoverEnvironment {
   readonly graceMs: number
 }
 
+/** Behind a hint that the gateway has forgotten the SA, a genuine answer has this long. */
+const HINT_GRACE_MS = 250
+
 export interface Move {
   readonly transport: Transport
   readonly candidate: Candidate
@@ -26,11 +29,18 @@ export interface Move {
 
 /** Waits for engine events that concern one move; fed by the session with every event of the link's driver. */
 export class MoveWatch {
-  #waiting: { readonly pathId: number; readonly settle: (moved: boolean) => void } | undefined
+  #waiting:
+    | {
+        readonly pathId: number
+        readonly settle: (moved: boolean) => void
+        readonly doubt: () => void
+      }
+    | undefined
 
   /** @returns true if the event settled the move that is being waited for */
   offer(event: IkeEvent): void {
     if (event.type === 'path-changed' && event.path.id === this.#waiting?.pathId) this.#waiting.settle(true)
+    else if (event.type === 'hint' && event.path.id === this.#waiting?.pathId) this.#waiting.doubt()
     else if (event.type === 'closed') this.#waiting?.settle(false)
   }
 
@@ -46,9 +56,14 @@ export class MoveWatch {
   wait(pathId: number, clock: Clock, timeoutMs: number): Promise<boolean> {
     this.abandon()
     return new Promise((resolve) => {
-      const timer = clock.setTimer(timeoutMs, () => this.#waiting?.settle(false))
+      const giveUp = (): void => this.#waiting?.settle(false)
+      let timer = clock.setTimer(timeoutMs, giveUp)
       this.#waiting = {
         pathId,
+        doubt: () => {
+          timer.cancel()
+          timer = clock.setTimer(Math.min(timeoutMs, HINT_GRACE_MS), giveUp)
+        },
         settle: (moved) => {
           timer.cancel()
           this.#waiting = undefined

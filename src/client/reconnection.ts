@@ -104,7 +104,7 @@ export class Reconnection {
       const { move, reached, outdated } = await this.#rounds.round(link, candidates(), signal, ROUND_MS)
       if (move !== undefined) return move
       if (outdated) continue
-      if (reached) {
+      if (reached || link.forgotten) {
         // The gateway is there and does not know the SA, it seems: a fresh one is due now.
         log.log('debug', 'The gateway is there, but the session did not follow')
         hurry.ring()

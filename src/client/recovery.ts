@@ -93,7 +93,7 @@ export class Recovery {
 
   /** Keeps the IKE SA and moves it; a fresh one only when no path carries the old one. */
   async recover(link: Link, reason: string, order: readonly TransportKind[]): Promise<void> {
-    const move = await this.#moveSoon(link, order)
+    const move = link.forgotten ? undefined : await this.#moveSoon(link, order)
     if (this.#signal.aborted) return
     if (move === undefined) await this.#reconnect(link, reason)
     else this.#moved(link, move, reason)
@@ -166,7 +166,8 @@ export class Recovery {
       const { move, reached } = await this.#rounds.round(link, candidates, this.#signal, leftMs)
       if (move !== undefined) return move
       // A stream that opens but is not answered says that the SA is gone at the other end; waiting changes nothing.
-      if (reached || this.#signal.aborted || link.driver.session.state === 'DESTROYED') return undefined
+      if (reached || link.forgotten || this.#signal.aborted || link.driver.session.state === 'DESTROYED')
+        return undefined
     }
     return undefined
   }

@@ -3,6 +3,8 @@
  * the outage meter and the IKE engine's liveness timers, and says when the path is no good any more.
  * @module
  */
+
+import { HINT_INTERVAL_MS } from '../ike/options.ts'
 import type { Clock } from './ike-driver.ts'
 import { OutageMeter } from './outage-meter.ts'
 import { PathJudge, type PathJudgeTimings, type PathVerdict } from './path-judge.ts'
@@ -66,6 +68,7 @@ export class Watchdog {
   #probesLeft = 0
   #nextProbeAt = 0
   #seekAt = 0
+  #hintedAt = Number.NEGATIVE_INFINITY
   #seekMs = FIRST_SEEK_MS
 
   constructor(clock: Clock, timings: PathJudgeTimings, look: () => TrafficCounters, events: WatchdogEvents) {
@@ -133,6 +136,16 @@ export class Watchdog {
       espPacketsHere: espPacketsHere + arrived
     }
     this.#arrived(this.#clock.now(), arrived)
+  }
+
+  /** Somebody says that the peer has lost an SA: only the peer can tell, but it need not be given as long as otherwise. */
+  hinted(about: 'ike' | 'esp'): void {
+    const now = this.#clock.now()
+    if (!this.#held && !this.judge.isAsked && now - this.#hintedAt >= HINT_INTERVAL_MS) {
+      this.#hintedAt = now
+      this.ask()
+    }
+    if (about === 'ike') this.judge.hinted(now)
   }
 
   #probe(): void {

@@ -186,6 +186,7 @@ export class Clients {
     const peer = this.#bySpi.find(spi, path)
     if (peer === undefined) {
       this.unknownSpi++
+      this.#around.driver.unknownEsp(spi, path)
       return
     }
     if (!this.#received.includes(peer)) this.#received.push(peer)

@@ -46,6 +46,11 @@ export class ResponderDriver {
     this.#apply((now) => this.#responder.receive(now, message, path))
   }
 
+  /** ESP that belongs to nobody. */
+  unknownEsp(spi: number, path: Path): void {
+    this.#apply((now) => this.#responder.unknownEsp(now, spi, path))
+  }
+
   /** Any other input to one of the sessions. */
   input(session: IkeSession, apply: (session: IkeSession, now: number) => void): void {
     this.#apply((now) => apply(session, now))

@@ -11,16 +11,17 @@ import type { Path } from '../wire/endpoint.ts'
 import { decodeMessage } from '../wire/ike-codec.ts'
 import { ExchangeType, NotifyType, PayloadType, ProtocolId } from '../wire/ike-constants.ts'
 import { formatIkeHeader, formatIkeMessage } from '../wire/ike-format.ts'
-import { findNotify, findPayload, findUnsupportedCritical, notify } from '../wire/ike-helpers.ts'
+import { findPayload, findUnsupportedCritical, notify } from '../wire/ike-helpers.ts'
 import type { Payload } from '../wire/ike-message.ts'
 import { noteUse, weighRequest } from './doubt.ts'
 import { invalidSyntax, unsupportedCritical } from './failures.ts'
+import { Hints } from './hints.ts'
 import type { IkeSa, InboundMessage } from './ike-sa.ts'
 import { receiveInit } from './init-dispatcher.ts'
 import { type Decoded, emitPackets, isAuthentic, openMessage, sendResponse } from './messenger.ts'
-import { CLOSE_PATIENCE_MS, HINT_INTERVAL_MS } from './options.ts'
+import { CLOSE_PATIENCE_MS } from './options.ts'
 import { checkPayloads } from './payload-rules.ts'
-import { finishTask, requestLiveness } from './scheduler.ts'
+import { finishTask } from './scheduler.ts'
 import type { SessionState } from './session-state.ts'
 import { type AuthAnswer, AuthResponder } from './tasks/auth-response.ts'
 import { answerCreateChild } from './tasks/create-child-response.ts'
@@ -41,10 +42,11 @@ export class Dispatcher {
   readonly #state: SessionState
   #auth: AuthResponder | undefined
   #pending: PendingAnswer | undefined
-  #lastHintAt = Number.NEGATIVE_INFINITY
+  readonly #hints: Hints
 
   constructor(state: SessionState) {
     this.#state = state
+    this.#hints = new Hints(state)
   }
 
   receive(bytes: Uint8Array, path: Path): void {
@@ -59,6 +61,10 @@ export class Dispatcher {
       receiveInit(state, bytes, decoded, path)
       return
     }
+    if (decoded.encryptedOffset === undefined) {
+      this.#hints.receive(decoded, path)
+      return
+    }
     const sa = state.sas.find(
       (candidate) =>
         candidate.isInitiator !== header.fromInitiator &&
@@ -69,8 +75,7 @@ export class Dispatcher {
       state.log('debug', `dropped ${formatIkeHeader(header)}: no IKE SA has its SPIs`)
       return
     }
-    if (decoded.encryptedOffset === undefined) this.#receiveHint(decoded)
-    else if (header.isResponse) this.#receiveResponse(sa, bytes, decoded)
+    if (header.isResponse) this.#receiveResponse(sa, bytes, decoded)
     else this.#receiveRequest(sa, bytes, decoded, path)
   }
 
@@ -84,16 +89,6 @@ export class Dispatcher {
 
   dispose(): void {
     this.#auth?.dispose()
-  }
-
-  /** Unprotected messages about an SA are rumours: at most a reason to check liveness (section 2.21.4). */
-  #receiveHint(decoded: Decoded): void {
-    const state = this.#state
-    if (findNotify(decoded.message.payloads, NotifyType.INVALID_IKE_SPI) === undefined) return
-    if (!state.established || state.now - this.#lastHintAt < HINT_INTERVAL_MS) return
-    this.#lastHintAt = state.now
-    state.log('info', 'somebody says that the peer has lost this IKE SA; checking')
-    requestLiveness(state)
   }
 
   // ---- responses

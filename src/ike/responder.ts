@@ -11,7 +11,7 @@ import type { Path } from '../wire/endpoint.ts'
 import { decodeHeader, decodeMessage, encodeMessage } from '../wire/ike-codec.ts'
 import { ExchangeType, NotifyType, PayloadType } from '../wire/ike-constants.ts'
 import type { DecodedHeader } from '../wire/ike-header.ts'
-import { findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
+import { espSpiToBytes, findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
 import { CookieJar } from './cookie.ts'
 import { UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
@@ -84,6 +84,33 @@ export class IkeResponder {
     if (!header.isResponse && header.majorVersion === 2 && decoded.length === message.length) {
       this.#answerStranger(now, header, NotifyType.INVALID_IKE_SPI, path)
     }
+  }
+
+  /** ESP with an SPI of nobody's came in: whoever sends it may not know that its SAs are gone (RFC 7296 section 1.5). */
+  unknownEsp(now: number, spi: number, path: Path): void {
+    if (!this.#mayAnswer(now)) return
+    // There is an IKE SA with whoever is there: it will find out by itself, and safely.
+    const { address, port } = path.remote
+    const isKnown = [...this.#entries.keys()].some((session) => {
+      const { remoteHost, remotePort } = session.info(now)
+      return remoteHost === address && remotePort === port
+    })
+    if (isKnown) return
+    const header: IkeHeader = {
+      spiI: 0n,
+      spiR: 0n,
+      majorVersion: 2,
+      minorVersion: 0,
+      exchangeType: ExchangeType.INFORMATIONAL,
+      fromInitiator: true,
+      isResponse: false,
+      messageId: 0
+    }
+    const payloads = [notify(NotifyType.INVALID_SPI, espSpiToBytes(spi))]
+    this.#outputs.add({
+      session: undefined,
+      output: { type: 'send', path, message: encodeMessage({ header, payloads }) }
+    })
   }
 
   timeout(now: number): void {
@@ -167,13 +194,17 @@ export class IkeResponder {
   // ---- strangers
 
   #answerStranger(now: number, header: IkeHeader, notifyType: number, path: Path): void {
+    if (this.#mayAnswer(now)) this.#sendUnprotected(header, [notify(notifyType)], path)
+  }
+
+  #mayAnswer(now: number): boolean {
     if (now - this.#budgetAt >= 1000) {
       this.#budgetAt = now
       this.#answerBudget = UNPROTECTED_ANSWERS_PER_SECOND
     }
-    if (this.#answerBudget === 0) return
+    if (this.#answerBudget === 0) return false
     this.#answerBudget--
-    this.#sendUnprotected(header, [notify(notifyType)], path)
+    return true
   }
 
   #sendUnprotected(request: IkeHeader, payloads: readonly Payload[], path: Path): void {

@@ -173,6 +173,11 @@ export type IkeOutput =
   | { readonly type: 'liveness'; readonly outcome: 'alive' | 'dead'; readonly rttMs: number | undefined }
   /** Traffic of the SA belongs on this path from now on (initiator: the move was answered; responder: the peer moved). */
   | { readonly type: 'path-changed'; readonly path: Path }
+  /**
+   * Somebody, unauthenticated, says that the peer knows nothing of the IKE SA (in answer to what is outstanding) or of the Child SA that we
+   * send on. Nothing has changed; the peer is being asked (RFC 7296 section 2.21.4).
+   */
+  | { readonly type: 'hint'; readonly about: 'ike' | 'esp'; readonly path: Path }
   /** RFC 6311: add this to every outbound ESP sequence number. */
   | { readonly type: 'replay-counter-sync'; readonly delta: bigint }
   /** IKE SPIs of ours that a responder must route here, as they come and go. */

@@ -90,6 +90,8 @@ export class FakeTunnel {
   readonly remoteTs: readonly string[] = ['10.0.0.0/8']
   readonly calls: string[] = []
   readonly children = new Set<number>()
+  /** Generation of the gateway, and its SPI, by our inbound SPI. */
+  readonly #known = new Map<number, { readonly generation: number; readonly spiOut: number }>()
   readonly configured: EstablishedInfo[] = []
   active: number | undefined
   transport: Transport | undefined
@@ -127,6 +129,11 @@ export class FakeTunnel {
   ignoreProbes(): void {
     this.#witnessProved = false
     this.calls.push('ignore-probes')
+  }
+
+  /** SPIs that the gateway receives on. */
+  get spisOut(): number[] {
+    return [...this.#known.values()].map(({ spiOut }) => spiOut)
   }
 
   get hasChildren(): boolean {
@@ -173,11 +180,17 @@ export class FakeTunnel {
 
   #passes(transport: FakeTransport): boolean {
     if (!this.follows && transport.kind !== this.#boundTo) return false
+    const known = this.#known.get(this.active ?? 0)
+    if (known?.generation !== this.#site.generation) {
+      this.#site.strayEsp(transport, known?.spiOut ?? 0)
+      return false
+    }
     return transport.ended === undefined && this.#site.weather[transport.kind].esp
   }
 
   install(child: ChildSaParameters): void {
     this.children.add(child.inbound.spi)
+    this.#known.set(child.inbound.spi, { generation: this.#site.generation, spiOut: child.outbound.spi })
   }
   activate(spiIn: number): void {
     this.active = spiIn

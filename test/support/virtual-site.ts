@@ -157,6 +157,23 @@ export class VirtualSite {
     this.gateway = this.#newGateway()
   }
 
+  /** Counts its restarts: SAs of an earlier one are unknown. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** ESP with an SPI that the gateway does not know arrives. */
+  strayEsp(transport: FakeTransport, spi: number): void {
+    const { path } = transport
+    const gatewayPath = this.#gatewayPaths.get((path.natT ?? path).id)
+    if (gatewayPath === undefined || transport.ended !== undefined || !this.weather[transport.kind].esp)
+      return
+    this.clock.setTimer(ONE_WAY_MS, () => {
+      this.gateway.unknownEsp(this.clock.now(), spi, gatewayPath)
+      this.#drain()
+    })
+  }
+
   get sessions(): readonly IkeSession[] {
     return this.gateway.sessions
   }

@@ -133,6 +133,29 @@ describeWith('namespaces', 'tun')('a session that is up', () => {
     expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
   })
 
+  it.each(['udp', 'tcp'])(
+    'outlives a gateway that is killed and comes back without its state (%s)',
+    async (transport) => {
+      const gatewayAddress = await site.addGatewayAddress(transport === 'udp' ? 21 : 22)
+      const inner = transport === 'udp' ? '10.121.0' : '10.122.0'
+      const args = [...(await site.gatewayArgs()), '--interface', `gw${transport}`]
+      const start = () =>
+        site.startGateway(args, { listen: [gatewayAddress], pools: ['--pool', `${inner}.0/24`] })
+      const doomed = await start()
+      const client = await connected(transport, ['--transport', transport], gatewayAddress)
+      const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S, `${inner}.1`)
+      await flowing(client, download)
+      doomed.kill('SIGKILL')
+      await doomed.exit
+      const back = await start()
+      const backAt = Date.now()
+      await back.event('client-up')
+      process.stderr.write(`${transport}: ${Date.now() - backAt} ms\n`)
+      expect(await client.event('path-changed'), client.transcript()).toMatchObject({ to: transport })
+      expect(await download.intact(), client.transcript()).toBe(true)
+    }
+  )
+
   it('is not moved by a host inside that does not answer', async () => {
     await site.hotel.gateway.namespace.run(['ip', 'route', 'add', 'blackhole', '10.50.0.0/16'])
     const client = await connected('udp')

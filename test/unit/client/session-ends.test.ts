@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { AuthenticationError } from '../../../src/errors.ts'
+import { encodeMessage } from '../../../src/wire/ike-codec.ts'
+import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
+import { espSpiToBytes, notify } from '../../../src/wire/ike-helpers.ts'
 import { selectors } from '../../support/ike-pair.ts'
 import { expectNothingLeft, KINDS, setUp } from '../../support/virtual-session.ts'
 import { RESET } from '../../support/virtual-site.ts'
@@ -101,6 +104,49 @@ describe('a session that the gateway ends', () => {
     expect(state.error).toBeInstanceOf(AuthenticationError)
     expect(of('disconnected')).toHaveLength(1)
     await expectNothingLeft(site)
+  })
+})
+
+describe('a session whose gateway has lost its state', () => {
+  const orders = [[KINDS], [['udp'] as const], [['tcp', 'tls'] as const]] as const
+
+  it.each(orders)('is set up afresh within two seconds, when there is traffic (%s)', async (order) => {
+    const { connected, moved, of, site, clock, tunnel, finish } = setUp({ options: { order } })
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(20_000)
+    site.restart()
+    if (order[0] !== 'udp') site.last('tcp').end(RESET)
+    expect(await moved(1, 2000)).toBe(true)
+    expect(of('reconnecting')).toHaveLength(1)
+    expect(of('path-changed')[0]).toMatchObject({ from: order[0], to: order[0] })
+    expect(of('path-changed')[0]?.outageMs).toBeLessThan(2000)
+    expect(tunnel.configured).toHaveLength(2)
+    await clock.advance(5000)
+    expect(site.sessions).toHaveLength(1)
+    expect(tunnel.children.size).toBe(1)
+    await finish()
+  })
+
+  it('is kept when that is no more than a rumour', async () => {
+    const { connected, of, site, clock, tunnel, finish } = setUp()
+    await connected()
+    tunnel.startTraffic()
+    const { handlers, path } = site.last('udp')
+    const header = {
+      ...{ spiI: 0n, spiR: 0n, majorVersion: 2, minorVersion: 0, messageId: 0 },
+      ...{ exchangeType: ExchangeType.INFORMATIONAL, fromInitiator: true, isResponse: false }
+    }
+    const payloads = [notify(NotifyType.INVALID_SPI, espSpiToBytes(tunnel.spisOut[0] ?? 0))]
+    for (let count = 0; count < 60; count++) {
+      handlers?.onIke(encodeMessage({ header, payloads }), path.natT ?? path)
+      await clock.advance(1000)
+    }
+    expect(of('path-changed')).toEqual([])
+    expect(of('reconnecting')).toEqual([])
+    expect(of('liveness').length).toBeGreaterThan(2)
+    expect(of('liveness').length).toBeLessThan(10)
+    await finish()
   })
 })
 

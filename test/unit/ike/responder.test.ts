@@ -181,6 +181,20 @@ describe('a responder', () => {
     expect(hub.flush(false)).toHaveLength(1)
   })
 
+  it('tells whoever sends ESP of no SA so, not too often, and not to those it has an IKE SA with', () => {
+    const hub = new Hub()
+    const { path } = hub.client()
+    hub.responder.unknownEsp(hub.now, 0xc0ffee01, path.gateway)
+    const [answer, ...others] = hub.flush(false)
+    expect(others).toEqual([])
+    expect(notifyIn(answer, NotifyType.INVALID_SPI)?.data).toEqual(Uint8Array.of(0xc0, 0xff, 0xee, 0x01))
+    // A request that means no IKE SA and that nobody answers.
+    expect(answer?.subarray(0, 16)).toEqual(new Uint8Array(16))
+    expect(answer?.subarray(18, 24)).toEqual(Uint8Array.of(37, 0x08, 0, 0, 0, 0))
+    for (let count = 0; count < 50; count++) hub.responder.unknownEsp(hub.now, count + 256, path.gateway)
+    expect(hub.flush(false)).toHaveLength(9)
+  })
+
   it('answers a higher major version with its own, and an IKEv1 peer not at all', () => {
     const hub = new Hub()
     const { path } = hub.client()

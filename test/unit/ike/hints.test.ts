@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest'
+import { encodeMessage } from '../../../src/wire/ike-codec.ts'
+import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
+import { espSpiToBytes, notify } from '../../../src/wire/ike-helpers.ts'
+import type { IkeHeader } from '../../../src/wire/ike-message.ts'
+import { Pair } from '../../support/ike-pair.ts'
+
+function connected() {
+  const pair = new Pair().connect()
+  const [established] = pair.client.of('established')
+  if (established === undefined) throw new Error('not established')
+  pair.client.said()
+  const { info, path } = established
+  const rumour = (changes: Partial<IkeHeader>, payload = notify(NotifyType.INVALID_IKE_SPI)) => {
+    const header: IkeHeader = {
+      spiI: info.spiI,
+      spiR: info.spiR,
+      majorVersion: 2,
+      minorVersion: 0,
+      exchangeType: ExchangeType.INFORMATIONAL,
+      fromInitiator: false,
+      isResponse: true,
+      messageId: 2,
+      ...changes
+    }
+    pair.client.session.receive(pair.now, encodeMessage({ header, payloads: [payload] }), path)
+    pair.drain()
+  }
+  const spiOut = [...pair.client.children.values()][0]?.outbound.spi ?? 0
+  return { pair, path, rumour, spiOut }
+}
+
+describe('a rumour that the peer has lost the IKE SA', () => {
+  it('is passed on if it answers what is outstanding, and changes nothing', () => {
+    const { pair, path, rumour } = connected()
+    pair.client.session.checkLiveness(pair.now)
+    pair.drain()
+    rumour({})
+    expect(pair.client.of('hint')).toEqual([{ type: 'hint', about: 'ike', path }])
+    pair.settle()
+    expect(pair.client.of('liveness')).toMatchObject([{ outcome: 'alive' }])
+    expect(pair.client.session.state).toBe('ESTABLISHED')
+    expect(pair.client.children.size).toBe(1)
+  })
+
+  it.each([
+    { messageId: 3 },
+    { exchangeType: ExchangeType.CREATE_CHILD_SA },
+    { spiI: 1n },
+    { spiR: 1n },
+    { isResponse: false }
+  ])('is not passed on otherwise (%s)', (changes) => {
+    const { pair, rumour } = connected()
+    pair.client.session.checkLiveness(pair.now)
+    pair.drain()
+    rumour(changes)
+    expect(pair.client.of('hint')).toEqual([])
+  })
+
+  it('is a reason to ask, with the right SPIs, but not at every one', () => {
+    const { pair, rumour } = connected()
+    for (let count = 0; count < 5; count++) rumour({ messageId: 77 })
+    expect(pair.client.said()).toHaveLength(1)
+    expect(pair.client.of('hint')).toEqual([])
+    pair.settle()
+    pair.advance(20_000)
+    pair.client.said()
+    rumour({ messageId: 77 })
+    expect(pair.client.said()).toHaveLength(1)
+  })
+
+  it('is nothing to a session that is not up yet, or on its way out', () => {
+    const { pair, rumour } = connected()
+    pair.client.session.close(pair.now)
+    pair.drain()
+    rumour({})
+    expect(pair.client.of('hint')).toEqual([])
+  })
+})
+
+describe('a rumour that the peer has lost a Child SA', () => {
+  const about = (spi: number) => notify(NotifyType.INVALID_SPI, espSpiToBytes(spi))
+  const outside = { spiI: 0n, spiR: 0n, messageId: 0, isResponse: false, fromInitiator: true }
+
+  it('is passed on, and a reason to ask, when it names the SPI that we send on', () => {
+    const { pair, path, rumour, spiOut } = connected()
+    rumour(outside, about(spiOut))
+    expect(pair.client.of('hint')).toEqual([{ type: 'hint', about: 'esp', path }])
+    expect(pair.client.said()).toHaveLength(1)
+    pair.settle()
+    expect(pair.client.children.size).toBe(1)
+  })
+
+  it('is nothing for any other SPI, or as an answer', () => {
+    const { pair, rumour, spiOut } = connected()
+    rumour(outside, about(spiOut ^ 1))
+    rumour(outside, notify(NotifyType.INVALID_SPI, new Uint8Array(3)))
+    rumour({ ...outside, isResponse: true }, about(spiOut))
+    rumour({ ...outside, exchangeType: ExchangeType.CREATE_CHILD_SA }, about(spiOut))
+    expect(pair.client.of('hint')).toEqual([])
+    expect(pair.client.said()).toEqual([])
+  })
+})
