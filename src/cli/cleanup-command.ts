@@ -6,6 +6,7 @@ import type { Command } from 'commander'
 import { ExitCode, SystemError } from '../errors.ts'
 import { type CleanupResult, cleanup, cleanupAll } from '../host/cleanup.ts'
 import { directories } from '../host/directories.ts'
+import { removeLeftovers } from '../host/leftovers.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
 
@@ -37,6 +38,7 @@ async function runCleanup(name: string | undefined, flags: OutputFlags): Promise
       reporter.event({ event: 'cleanup', name: result.name, outcome: result.outcome, failures })
       reporter.result(`${result.name}: ${OUTCOMES[result.outcome]}`)
     }
+    await removeLeftovers(directories().runtime)
     const failed = results.find(({ outcome }) => outcome === 'failed')
     if (failed === undefined) return ExitCode.ok
     throw failed.failures[0] ?? new SystemError('cleanup-failed', `${failed.name} could not be cleaned up.`)

@@ -17,10 +17,11 @@ export interface OutputFlags {
   readonly color?: 'auto' | 'always' | 'never'
 }
 
-export function addOutputOptions(command: Command): Command {
+/** @param json false: standard output is not the command's own */
+export function addOutputOptions(command: Command, { json = true } = {}): Command {
+  command.optionsGroup('Output:')
+  if (json) command.option('--json', 'one JSON object a line on standard output')
   return command
-    .optionsGroup('Output:')
-    .option('--json', 'one JSON object a line on standard output')
     .option('-q, --quiet', 'errors only')
     .option('-v, --verbose', 'say more (repeatable)', (_: string, count: number) => count + 1, 0)
     .option('--log <subsystem=level,...>', 'log levels by subsystem, such as ike=debug,transport=trace')

@@ -18,6 +18,7 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
     {
       connect: async () => (await import('./connect-command.ts')).addConnectCommand,
       check: async () => (await import('./check-command.ts')).addCheckCommand,
+      exec: async () => (await import('./exec-command.ts')).addExecCommand,
       status: async () => (await import('./status-command.ts')).addStatusCommand,
       disconnect: async () => (await import('./disconnect-command.ts')).addDisconnectCommand,
       cleanup: async () => (await import('./cleanup-command.ts')).addCleanupCommand

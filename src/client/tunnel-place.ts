@@ -12,13 +12,19 @@ import type { Logger } from '../log.ts'
 import { openTun, type TunDevice } from '../tun/tun-device.ts'
 import type { ConnectOptions } from './options.ts'
 
+/** The configuration of a place while it is in force. */
+export interface PlacedConfig extends Omit<AppliedConfig, 'dnsMode'> {
+  /** Who was told of the name servers; null: nobody. */
+  readonly dnsMode: string | null
+}
+
 export interface TunnelPlace {
   /** The device is in a network of its own: it cannot swallow the gateway's packets, and sockets of ours cannot be bound to it. */
   readonly isolated: boolean
   /** @throws SystemError, AuthenticationError (privileges), UsageError (its name) */
   openDevice(): TunDevice
   /** Addresses, routes and name resolution. @throws SystemError; what was done until then is undone */
-  configure(config: TunnelConfig): Promise<AppliedConfig>
+  configure(config: TunnelConfig): Promise<PlacedConfig>
   /** The session has ended and its configuration is undone. */
   close(): Promise<void>
 }
@@ -72,7 +78,7 @@ export class HostPlace implements TunnelPlace {
     })
   }
 
-  configure(config: TunnelConfig): Promise<AppliedConfig> {
+  configure(config: TunnelConfig): Promise<PlacedConfig> {
     return this.#host.apply(config)
   }
 

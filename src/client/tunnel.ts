@@ -17,7 +17,7 @@ import type { PumpStats } from '../dataplane/stats.ts'
 import { InternalError } from '../errors.ts'
 import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
-import type { AppliedConfig, ConfigConflict, InnerNetwork, TunnelConfig } from '../host/types.ts'
+import type { ConfigConflict, InnerNetwork, TunnelConfig } from '../host/types.ts'
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
@@ -28,7 +28,7 @@ import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selector
 import { InnerProbes } from './inner-probes.ts'
 import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
-import type { TunnelPlace } from './tunnel-place.ts'
+import type { PlacedConfig, TunnelPlace } from './tunnel-place.ts'
 import type { TrafficCounters } from './watchdog.ts'
 
 /** What a Child SA has carried, in ESP packets and their bytes. */
@@ -80,7 +80,7 @@ export class Tunnel {
   readonly #tun: TunDevice
   readonly #sad: Sad
   readonly #pump: Pump
-  #applied: AppliedConfig | undefined
+  #applied: PlacedConfig | undefined
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
   #pinned: readonly string[] = []

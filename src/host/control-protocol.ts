@@ -4,21 +4,8 @@
  * @module
  */
 import * as v from 'valibot'
-import {
-  AuthenticationError,
-  ConfigurationError,
-  DataError,
-  ExitCode,
-  type IkestreamError,
-  InputError,
-  InternalError,
-  ProtocolError,
-  ResolveError,
-  SystemError,
-  TemporaryError,
-  UnreachableError,
-  UsageError
-} from '../errors.ts'
+import { DataError, type IkestreamError, UsageError } from '../errors.ts'
+import { ErrorData, errorData, errorFrom } from './error-data.ts'
 
 export const CONTROL_VERSION = 1
 /** Longest request: a word and a number, with much room. */
@@ -33,15 +20,7 @@ export type ControlRequest = (typeof CONTROL_REQUESTS)[number]
 const Request = v.object({ version: v.number(), request: v.string() })
 const Answer = v.union([
   v.object({ version: v.number(), result: v.unknown() }),
-  v.object({
-    version: v.number(),
-    error: v.object({
-      code: v.string(),
-      message: v.string(),
-      hint: v.nullable(v.string()),
-      exitCode: v.number()
-    })
-  })
+  v.object({ version: v.number(), error: ErrorData })
 ])
 
 export function requestLine(request: ControlRequest): string {
@@ -68,8 +47,8 @@ export function resultLine(result: unknown): string {
   return `${JSON.stringify({ version: CONTROL_VERSION, result })}\n`
 }
 
-export function errorLine({ code, message, hint, exitCode }: IkestreamError): string {
-  return `${JSON.stringify({ version: CONTROL_VERSION, error: { code, message, hint: hint ?? null, exitCode } })}\n`
+export function errorLine(error: IkestreamError): string {
+  return `${JSON.stringify({ version: CONTROL_VERSION, error: errorData(error) })}\n`
 }
 
 /** @returns the result. @throws the error that the session answered with, DataError for what is no answer */
@@ -77,25 +56,8 @@ export function parseAnswer(line: string): unknown {
   const { success, output } = v.safeParse(Answer, jsonOf(line))
   if (!success) throw new DataError('control-answer', 'The session gave an answer that means nothing.')
   if ('result' in output) return output.result
-  const { code, message, hint, exitCode } = output.error
-  const family = FAMILIES.get(exitCode) ?? InternalError
-  throw new family(code, message, { hint: hint ?? undefined })
+  throw errorFrom(output.error)
 }
-
-type Family = new (code: string, message: string, details: { hint?: string | undefined }) => IkestreamError
-
-const FAMILIES: ReadonlyMap<number, Family> = new Map<number, Family>([
-  [ExitCode.usage, UsageError],
-  [ExitCode.badData, DataError],
-  [ExitCode.noInput, InputError],
-  [ExitCode.noHost, ResolveError],
-  [ExitCode.unreachable, UnreachableError],
-  [ExitCode.system, SystemError],
-  [ExitCode.temporary, TemporaryError],
-  [ExitCode.protocol, ProtocolError],
-  [ExitCode.noPermission, AuthenticationError],
-  [ExitCode.configuration, ConfigurationError]
-])
 
 function jsonOf(line: string): unknown {
   try {

@@ -22,10 +22,9 @@ import {
   SystemCommandRunner,
   succeeds
 } from './commands.ts'
+import { holdNamespace, needsUserNamespace, releaseHolder, terminate } from './namespace-holder.ts'
 
-/** How long a holder may take to enter its namespace, or a program to end after SIGTERM. */
-const HOLDER_TIMEOUT_MS = 10_000
-const TERMINATE_TIMEOUT_MS = 3_000
+export { terminate } from './namespace-holder.ts'
 
 export interface NetLabOptions {
   /** As root, or in a user namespace; found out by default. */
@@ -50,13 +49,7 @@ export class NetLab {
   /** @throws SystemError (`namespaces-unavailable`) when this machine lets us make no network namespace */
   static async open(options: NetLabOptions = {}): Promise<NetLab> {
     const runner = options.runner ?? new SystemCommandRunner()
-    const asRoot = process.getuid?.() === 0 && (await succeeds(runner, ['unshare', '-n', '-m', 'true']))
-    const userNamespace = options.userNamespace ?? !asRoot
-    if (userNamespace && !(await succeeds(runner, ['unshare', '-U', '-r', '-n', '-m', 'true']))) {
-      throw new SystemError('namespaces-unavailable', 'this system lets us make no network namespace', {
-        hint: 'run as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0'
-      })
-    }
+    const userNamespace = await needsUserNamespace(runner, options.userNamespace)
     const lab = new NetLab(userNamespace, runner)
     const setpriv = ['setpriv', '--pdeathsig', 'KILL', '--']
     if (await succeeds(runner, [...setpriv, 'true'])) lab.#parentDeathSignal = setpriv
@@ -66,8 +59,7 @@ export class NetLab {
   /** Makes a namespace whose loopback is up. The label is for people only. */
   async addNamespace(label: string): Promise<LabNamespace> {
     if (this.#closed) throw new SystemError('lab-closed', 'the network lab is closed')
-    const holder = startHolder(this.userNamespace, this.#namespaces[0]?.pid)
-    const pid = await holderReady(holder)
+    const { holder, pid } = await holdNamespace(this.userNamespace, this.#namespaces[0]?.pid)
     const namespace = new LabNamespace(label, holder, pid, this.userNamespace, this.#runner, () => [
       ...this.#parentDeathSignal
     ])
@@ -165,63 +157,8 @@ export class LabNamespace {
   /** Ends the programs that run in here (SIGTERM, then SIGKILL), then the namespace. */
   async close(): Promise<void> {
     await Promise.all([...this.#children].map((child) => terminate(child)))
-    this.#holder.stdin?.end()
-    // Without this an otherwise idle program would end here, in the middle of it.
-    this.#holder.ref()
-    await exited(this.#holder)
+    await releaseHolder(this.#holder)
   }
-}
-
-/** Sends SIGTERM, waits, and sends SIGKILL if that did not help. */
-export async function terminate(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
-  const timer = setTimeout(() => child.kill('SIGKILL'), TERMINATE_TIMEOUT_MS)
-  child.kill('SIGTERM')
-  await exited(child)
-  clearTimeout(timer)
-}
-
-function exited(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined)
-    return Promise.resolve()
-  return new Promise((resolve) => child.once('exit', () => resolve()))
-}
-
-/** The holder is `cat`: it lives until its standard input closes, and echoes a line once it has arrived. */
-function startHolder(userNamespace: boolean, ownerPid: number | undefined): ChildProcess {
-  const argv = ['unshare', '-n', '-m']
-  if (userNamespace && ownerPid === undefined) argv.push('-U', '-r')
-  if (userNamespace && ownerPid !== undefined) {
-    argv.unshift('nsenter', '-t', String(ownerPid), '-U', '--preserve-credentials', '--')
-  }
-  const [program = '', ...rest] = [...argv, '--', 'cat']
-  // Detached, so that a Ctrl-C on the terminal reaches us and not the network under us.
-  return spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], env: childEnvironment(), detached: true })
-}
-
-function holderReady(holder: ChildProcess): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let complaint = ''
-    const fail = (why: string, cause?: unknown): void => {
-      clearTimeout(timer)
-      holder.kill('SIGKILL')
-      reject(new SystemError('namespace-failed', `a network namespace could not be made: ${why}`, { cause }))
-    }
-    const timer = setTimeout(() => fail('no answer from its holder'), HOLDER_TIMEOUT_MS)
-    holder.once('error', (cause) => fail(cause.message, cause))
-    holder.once('exit', () => fail(complaint.trim() || 'its holder ended'))
-    holder.stderr?.on('data', (chunk: Buffer) => {
-      complaint += chunk.toString()
-    })
-    holder.stdin?.on('error', () => undefined)
-    holder.stdout?.once('data', () => {
-      clearTimeout(timer)
-      holder.removeAllListeners('exit')
-      holder.unref()
-      resolve(holder.pid ?? 0)
-    })
-    holder.stdin?.write('ready\n')
-  })
 }
 
 /** True if this kernel speaks IPv6. */

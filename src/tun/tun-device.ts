@@ -39,6 +39,15 @@ export interface TunOptions {
   readonly offload?: boolean | undefined
 }
 
+/** A device that has been made, wherever that was. */
+export interface TunDescriptors {
+  readonly fd: number
+  readonly controlFd: number
+  readonly name: string
+  readonly bare: boolean
+  readonly offloads: TunOffloads
+}
+
 const noHandlers: TunHandlers = { onReadable() {}, onGone() {} }
 
 export class TunDevice implements Tun {
@@ -57,18 +66,19 @@ export class TunDevice implements Tun {
   #handlers: TunHandlers = noHandlers
   #released = false
 
-  /** Use `openTun`. */
-  constructor(
-    fd: number,
-    controlFd: number,
-    name: string,
-    headers: { bare: boolean; offloads: TunOffloads }
-  ) {
+  /** Takes ownership of the descriptors. Use `openTun` to make a device. */
+  constructor({ fd, controlFd, name, bare, offloads }: TunDescriptors) {
     this.#fd = fd
     this.#controlFd = controlFd
     this.name = name
-    this.#bare = headers.bare
-    this.offloads = headers.offloads
+    this.#bare = bare
+    this.offloads = offloads
+  }
+
+  /** What another process needs to go on with this device; the descriptors stay this one's, too. */
+  get descriptors(): TunDescriptors {
+    const { name, offloads } = this
+    return { fd: this.#fd, controlFd: this.#controlFd, name, bare: this.#bare, offloads }
   }
 
   setHandlers(handlers: TunHandlers): void {
@@ -183,7 +193,7 @@ function openHere(name: string, wantOffload: boolean): TunDevice {
     throw deviceError(errno, name, `The TUN device ${name} cannot be made`)
   }
   const offloads = wantOffload ? enableOffloads(fd, bare) : allOff('not wanted')
-  return new TunDevice(fd, controlFd, request.name, { bare, offloads })
+  return new TunDevice({ fd, controlFd, name: request.name, bare, offloads })
 }
 
 function enableOffloads(fd: number, bare: boolean): TunOffloads {
