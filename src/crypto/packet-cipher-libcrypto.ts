@@ -4,13 +4,12 @@
  * @module
  */
 import { InternalError } from '../errors.ts'
-import type { EvpCipherName } from '../native/libcrypto-evp.ts'
-import { EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG, type Evp, evp } from '../native/libcrypto-evp.ts'
+import { evp } from '../native/libcrypto-evp.ts'
 import { AddressCache, addressOf, nativeBuffer } from '../native/memory.ts'
-import { EncryptionId } from '../wire/ike-constants.ts'
 import { integrityAlgorithm } from './cipher-suite.ts'
+import { newCipherContext } from './libcrypto-context.ts'
+import { AeadCipher } from './packet-cipher-aead.ts'
 import {
-  AEAD_SALT_LENGTH,
   ESP_HEADER_LENGTH,
   equalBytes,
   type PacketCipher,
@@ -30,136 +29,11 @@ export function createLibcryptoPacketCipher(
     : new CbcCipher(suite, keys, esn, direction)
 }
 
-function cipherName(suite: CipherSuite): EvpCipherName {
-  if (suite.encryptionId === EncryptionId.CHACHA20_POLY1305) return 'chacha20-poly1305'
-  const mode = suite.encryptionId === EncryptionId.AES_GCM_16 ? 'gcm' : 'cbc'
-  return `aes-${suite.encryptionKeyBits as 128 | 192 | 256}-${mode}`
-}
-
-function newCipherContext(functions: Evp, suite: CipherSuite, key: Uint8Array, encrypt: boolean): number {
-  const cipher = functions.cipher(cipherName(suite))
-  const context = functions.cipherContextNew()
-  const keyCopy = nativeBuffer(key.length)
-  keyCopy.set(key)
-  const ready =
-    context !== 0 &&
-    cipher !== 0 &&
-    functions.cipherInit(context, cipher, 0, addressOf(keyCopy), 0, encrypt ? 1 : 0) === 1
-  keyCopy.fill(0)
-  if (ready) return context
-  if (context !== 0) functions.cipherContextFree(context)
-  throw new InternalError('esp-cipher', `OpenSSL has no ${cipherName(suite)}`)
-}
-
 function writeUint32(buffer: Uint8Array, offset: number, value: number): void {
   buffer[offset] = value >>> 24
   buffer[offset + 1] = value >>> 16
   buffer[offset + 2] = value >>> 8
   buffer[offset + 3] = value
-}
-
-/** AES-GCM (RFC 4106) and ChaCha20-Poly1305 (RFC 7634). */
-class AeadCipher implements PacketCipher {
-  readonly backend = 'libcrypto'
-  readonly suite: CipherSuite
-  readonly #evp = evp()
-  readonly #sealing: boolean
-  readonly #esn: boolean
-  /** 0 once disposed of: a freed context must never reach OpenSSL again. */
-  #context: number
-  /** Salt and IV (12 bytes), then associated data with ESN (12), then an int for lengths that nobody reads. */
-  readonly #scratch = nativeBuffer(32)
-  readonly #nonceAddress = addressOf(this.#scratch)
-  readonly #associatedAddress = this.#nonceAddress + 12
-  readonly #lengthAddress = this.#nonceAddress + 24
-  readonly #addresses = new AddressCache()
-
-  constructor(suite: CipherSuite, keys: PacketCipherKeys, esn: boolean, direction: 'seal' | 'open') {
-    this.suite = suite
-    this.#esn = esn
-    this.#sealing = direction === 'seal'
-    const keyLength = keys.encryptionKey.length - AEAD_SALT_LENGTH
-    this.#context = newCipherContext(
-      this.#evp,
-      suite,
-      keys.encryptionKey.subarray(0, keyLength),
-      this.#sealing
-    )
-    this.#scratch.set(keys.encryptionKey.subarray(keyLength))
-  }
-
-  /** Sets the nonce and the associated data of the packet. */
-  #begin(packet: Uint8Array, offset: number, address: number, sequenceHigh: number): boolean {
-    const scratch = this.#scratch
-    // Byte by byte: a copy of eight bytes through a view would allocate one.
-    for (let index = 0; index < 8; index++)
-      scratch[AEAD_SALT_LENGTH + index] = packet[offset + ESP_HEADER_LENGTH + index] ?? 0
-    let associated = address + offset
-    let associatedLength = ESP_HEADER_LENGTH
-    if (this.#esn) {
-      for (let index = 0; index < 4; index++) {
-        scratch[12 + index] = packet[offset + index] ?? 0
-        scratch[20 + index] = packet[offset + 4 + index] ?? 0
-      }
-      writeUint32(scratch, 16, sequenceHigh)
-      associated = this.#associatedAddress
-      associatedLength = 12
-    }
-    return (
-      this.#evp.cipherInit(this.#context, 0, 0, 0, this.#nonceAddress, this.#sealing ? 1 : 0) === 1 &&
-      this.#evp.cipherUpdate(this.#context, 0, this.#lengthAddress, associated, associatedLength) === 1
-    )
-  }
-
-  seal(
-    source: Uint8Array,
-    sourceOffset: number,
-    sourceLength: number,
-    packet: Uint8Array,
-    packetOffset: number,
-    trailerLength: number,
-    sequenceHigh: number
-  ): boolean {
-    if (this.#context === 0 || !this.#sealing) return false
-    const functions = this.#evp
-    const address = this.#addresses.of(packet)
-    if (!this.#begin(packet, packetOffset, address, sequenceHigh)) return false
-    const body = address + packetOffset + ESP_HEADER_LENGTH + this.suite.ivLength
-    const trailer = body + sourceLength
-    const from = this.#addresses.of(source) + sourceOffset
-    return (
-      functions.cipherUpdate(this.#context, body, this.#lengthAddress, from, sourceLength) === 1 &&
-      functions.cipherUpdate(this.#context, trailer, this.#lengthAddress, trailer, trailerLength) === 1 &&
-      functions.cipherFinal(this.#context, trailer + trailerLength, this.#lengthAddress) === 1 &&
-      functions.cipherControl(
-        this.#context,
-        EVP_CTRL_AEAD_GET_TAG,
-        this.suite.icvLength,
-        trailer + trailerLength
-      ) === 1
-    )
-  }
-
-  open(packet: Uint8Array, offset: number, length: number, sequenceHigh: number): boolean {
-    if (this.#context === 0 || this.#sealing) return false
-    const functions = this.#evp
-    const address = this.#addresses.of(packet)
-    if (!this.#begin(packet, offset, address, sequenceHigh)) return false
-    const body = address + offset + ESP_HEADER_LENGTH + this.suite.ivLength
-    const icv = address + offset + length - this.suite.icvLength
-    return (
-      functions.cipherUpdate(this.#context, body, this.#lengthAddress, body, icv - body) === 1 &&
-      functions.cipherControl(this.#context, EVP_CTRL_AEAD_SET_TAG, this.suite.icvLength, icv) === 1 &&
-      functions.cipherFinal(this.#context, icv, this.#lengthAddress) === 1
-    )
-  }
-
-  dispose(): void {
-    if (this.#context !== 0) this.#evp.cipherContextFree(this.#context)
-    this.#context = 0
-    this.#scratch.fill(0)
-    this.#addresses.clear()
-  }
 }
 
 /** AES-CBC (RFC 3602), then HMAC over everything before the ICV (RFC 4868). */
@@ -228,7 +102,7 @@ class CbcCipher implements PacketCipher {
     // The first call keeps an incomplete block back, which the second call completes and writes where it belongs.
     const whole = sourceLength - (sourceLength % this.suite.blockSize)
     if (
-      functions.cipherInit(this.#context, 0, 0, 0, address + ESP_HEADER_LENGTH, 1) !== 1 ||
+      functions.cipherInit(this.#context, 0, 0, address + ESP_HEADER_LENGTH, 1, 0) !== 1 ||
       functions.cipherUpdate(this.#context, body, this.#lengthAddress, from, sourceLength) !== 1 ||
       functions.cipherUpdate(
         this.#context,
@@ -255,7 +129,7 @@ class CbcCipher implements PacketCipher {
     const body = address + ESP_HEADER_LENGTH + this.suite.ivLength
     const bodyLength = end - ESP_HEADER_LENGTH - this.suite.ivLength
     return (
-      this.#evp.cipherInit(this.#context, 0, 0, 0, address + ESP_HEADER_LENGTH, 0) === 1 &&
+      this.#evp.cipherInit(this.#context, 0, 0, address + ESP_HEADER_LENGTH, 0, 0) === 1 &&
       this.#evp.cipherUpdate(this.#context, body, this.#lengthAddress, body, bodyLength) === 1
     )
   }

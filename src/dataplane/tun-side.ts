@@ -8,7 +8,6 @@
  */
 import type { ChildSa, Sad } from '../esp/sad.ts'
 import type { Logger } from '../log.ts'
-import { copyBytes } from '../native/memory.ts'
 import { Coalescer } from '../tun/coalescing.ts'
 import { Segmenter } from '../tun/segmentation.ts'
 import { MAX_PACKET_LENGTH, type Tun } from '../tun/types.ts'
@@ -87,11 +86,10 @@ export class TunSide implements PeerSurroundings {
     this.#mtu = options.mtu
     this.now = options.now
     this.capture = options.capture
-    this.#coalescer = new Coalescer(
-      (buffer, offset, length) => this.#write(buffer, offset, length),
-      copyBytes,
-      options.tun.offloads.tcp.inUse
-    )
+    this.#coalescer = new Coalescer((buffer, offset, length) => this.#write(buffer, offset, length), {
+      tcp: options.tun.offloads.tcp.inUse,
+      udp: options.tun.offloads.udp.inUse
+    })
     this.#tun.setHandlers({
       onReadable: () => this.#turn(),
       onGone: (reason) => {

@@ -115,7 +115,7 @@ export interface Libc {
   unshare(flags: number): number
   /** The process leaves its terminal; fails for the leader of a process group. */
   setsid(): number
-  memcpy(toAddress: number, fromAddress: number, length: number): void
+  memmove(toAddress: number, fromAddress: number, length: number): void
   /** 0: no such interface. */
   ifNameToIndex(name: string): number
 }
@@ -184,7 +184,7 @@ function bind(library: NativeLibrary): Libc {
     setns: declare('int setns(int, int)'),
     unshare: declare('int unshare(int)'),
     setsid: declare('int setsid(void)'),
-    memcpy: declare('void memcpy(size_t, size_t, size_t)'),
+    memmove: declare('void memmove(size_t, size_t, size_t)'),
     ifNameToIndex: declare('unsigned int if_nametoindex(const char *)')
   }
 }

@@ -4,10 +4,7 @@
  * @module
  */
 import { koffi, NativeUnavailableError } from './libc.ts'
-
-/** Commands of `cipherControl` (openssl/evp.h). */
-export const EVP_CTRL_AEAD_GET_TAG = 0x10
-export const EVP_CTRL_AEAD_SET_TAG = 0x11
+import { addressOf, nativeBuffer, setPointer, wordsOf } from './memory.ts'
 
 export type EvpCipherName =
   | 'aes-128-gcm'
@@ -27,19 +24,19 @@ export interface Evp {
   cipherContextNew(): number
   /** Overwrites and frees. */
   cipherContextFree(context: number): void
-  /** Cipher, key or IV that are 0 stay as they are. `encrypt`: 1 or 0. */
+  /** Cipher, key or IV that are 0 stay as they are. `encrypt`: 1 or 0. `parameters`: an array of OSSL_PARAM, or 0. */
   cipherInit(
     context: number,
     cipher: number,
-    engine: number,
     key: number,
     iv: number,
-    encrypt: number
+    encrypt: number,
+    parameters: number
   ): number
   /** `output` 0: associated data. Writes the number of bytes to `outputLength`, a 32-bit integer. */
   cipherUpdate(context: number, output: number, outputLength: number, input: number, length: number): number
   cipherFinal(context: number, output: number, outputLength: number): number
-  cipherControl(context: number, command: number, argument: number, pointer: number): number
+  cipherGetParameters(context: number, parameters: number): number
   cipherSetPadding(context: number, padding: number): number
   hmacContextNew(): number
   /** Overwrites and frees. */
@@ -68,10 +65,10 @@ function bind(): Evp {
       digest: description,
       cipherContextNew: declare('size_t EVP_CIPHER_CTX_new()'),
       cipherContextFree: declare('void EVP_CIPHER_CTX_free(size_t)'),
-      cipherInit: declare('int EVP_CipherInit_ex(size_t, size_t, size_t, size_t, size_t, int)'),
+      cipherInit: declare('int EVP_CipherInit_ex2(size_t, size_t, size_t, size_t, int, size_t)'),
       cipherUpdate: declare('int EVP_CipherUpdate(size_t, size_t, size_t, size_t, int)'),
       cipherFinal: declare('int EVP_CipherFinal_ex(size_t, size_t, size_t)'),
-      cipherControl: declare('int EVP_CIPHER_CTX_ctrl(size_t, int, int, size_t)'),
+      cipherGetParameters: declare('int EVP_CIPHER_CTX_get_params(size_t, size_t)'),
       cipherSetPadding: declare('int EVP_CIPHER_CTX_set_padding(size_t, int)'),
       hmacContextNew: declare('size_t HMAC_CTX_new()'),
       hmacContextFree: declare('void HMAC_CTX_free(size_t)'),
@@ -83,5 +80,35 @@ function bind(): Evp {
     throw cause instanceof NativeUnavailableError
       ? cause
       : new NativeUnavailableError('libcrypto of the Node binary', cause)
+  }
+}
+
+/** `OSSL_PARAM` (openssl/core.h): key, type, data, size, size returned; 40 bytes. The array ends with one without a key. */
+const PARAMETER_LENGTH = 40
+const OSSL_PARAM_OCTET_STRING = 5
+/** Where its fields are, in words of 32 bits. */
+const ParameterWord = { KEY: 0, TYPE: 2, DATA: 4, SIZE: 6 } as const
+const TAG_NAME = 'tag'
+
+/** The tag of an AEAD as the only parameter of a call: the one to expect, or where the one that was computed goes. */
+export class AeadTagParameter {
+  /** Of the array, to be passed to `cipherInit` and `cipherGetParameters`. */
+  readonly address: number
+  readonly #words: Uint32Array
+  readonly #name = nativeBuffer(TAG_NAME.length + 1)
+
+  constructor(tagLength: number) {
+    const memory = nativeBuffer(2 * PARAMETER_LENGTH)
+    this.#name.write(TAG_NAME, 'latin1')
+    this.#words = wordsOf(memory)
+    this.address = addressOf(memory)
+    setPointer(this.#words, ParameterWord.KEY, addressOf(this.#name))
+    this.#words[ParameterWord.TYPE] = OSSL_PARAM_OCTET_STRING
+    setPointer(this.#words, ParameterWord.SIZE, tagLength)
+  }
+
+  /** Where the tag is, or goes. */
+  pointTo(address: number): void {
+    setPointer(this.#words, ParameterWord.DATA, address)
   }
 }

@@ -2,7 +2,7 @@
  * Memory that C functions may touch: buffers whose address is known and never changes.
  * @module
  */
-import { koffi, libc } from './libc.ts'
+import { koffi } from './libc.ts'
 
 /**
  * Address of the first byte as a plain number. It stays valid for as long as the buffer is reachable: once asked for,
@@ -22,6 +22,19 @@ export function nativeBuffer(length: number): Buffer {
 export function writePointer(buffer: Buffer, offset: number, address: number): void {
   buffer.writeUInt32LE(address % 0x1_0000_0000, offset)
   buffer.writeUInt32LE(Math.floor(address / 0x1_0000_0000), offset + 4)
+}
+
+const TWO_TO_32 = 0x1_0000_0000
+
+/** The buffer as 32-bit words, for structures of C. */
+export function wordsOf({ buffer, byteOffset, length }: Buffer): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, length >>> 2)
+}
+
+/** An address, or any other unsigned 64-bit number below 2^53, into two words; both assignments keep 32 bits. */
+export function setPointer(words: Uint32Array, word: number, value: number): void {
+  words[word] = value
+  words[word + 1] = value / TWO_TO_32
 }
 
 /**
@@ -47,21 +60,4 @@ export class AddressCache {
   clear(): void {
     this.#first = this.#second = undefined
   }
-}
-
-const copySources = new AddressCache()
-const copyTargets = new AddressCache()
-
-/** `memcpy` between different buffers: unlike `set` it needs no view, so that nothing is allocated. Bounds are checked. */
-export function copyBytes(
-  from: Uint8Array,
-  fromOffset: number,
-  to: Uint8Array,
-  toOffset: number,
-  length: number
-): void {
-  if (fromOffset < 0 || toOffset < 0 || length < 0) throw new RangeError('Negative offset or length')
-  if (fromOffset + length > from.length || toOffset + length > to.length)
-    throw new RangeError('Copy beyond the end of a buffer')
-  libc().memcpy(copyTargets.of(to) + toOffset, copySources.of(from) + fromOffset, length)
 }

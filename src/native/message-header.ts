@@ -6,7 +6,7 @@
  * both architectures are little-endian, and every field is aligned.
  * @module
  */
-import { addressOf, nativeBuffer } from './memory.ts'
+import { addressOf, nativeBuffer, setPointer, wordsOf } from './memory.ts'
 import { SOCKADDR_IN6_LENGTH } from './sockaddr.ts'
 
 const HEADER_LENGTH = 56
@@ -22,7 +22,6 @@ const Word = {
 } as const
 /** `struct cmsghdr`: length (64 bits), level, type (32 bits each), then data; everything aligned to 8 bytes. */
 const CONTROL_HEADER_LENGTH = 16
-const TWO_TO_32 = 0x1_0000_0000
 
 export class MessageHeader {
   /** The peer's address: written before sending (if not connected), read after receiving. */
@@ -134,16 +133,6 @@ export class MessageHeader {
   get control(): Buffer {
     return this.#control
   }
-}
-
-function wordsOf({ buffer, byteOffset, length }: Buffer): Uint32Array {
-  return new Uint32Array(buffer, byteOffset, length >>> 2)
-}
-
-/** An address, or any other unsigned 64-bit number below 2^53, into two words; both assignments keep 32 bits. */
-function setPointer(words: Uint32Array, word: number, value: number): void {
-  words[word] = value
-  words[word + 1] = value / TWO_TO_32
 }
 
 function aligned(length: number): number {

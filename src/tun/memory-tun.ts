@@ -2,6 +2,7 @@
  * A TUN device without a kernel: for tests, and for tools that make and take packets themselves.
  * @module
  */
+import { packetBuffer } from '../native/packet-memory.ts'
 import { IN_USE, notInUse } from '../native/speedups.ts'
 import { MAX_PACKET_LENGTH, type Tun, type TunHandlers, type TunOffloads } from './types.ts'
 import { VNET_HEADER_LENGTH } from './vnet-header.ts'
@@ -9,7 +10,7 @@ import { VNET_HEADER_LENGTH } from './vnet-header.ts'
 export class MemoryTun implements Tun {
   readonly name: string
   readonly offloads: TunOffloads
-  readonly readBuffer = new Uint8Array(new ArrayBuffer(VNET_HEADER_LENGTH + MAX_PACKET_LENGTH))
+  readonly readBuffer = packetBuffer(VNET_HEADER_LENGTH + MAX_PACKET_LENGTH)
   /** Frames that `write` took, oldest first. */
   readonly written: Uint8Array[] = []
   /** Called with each frame instead of keeping it in `written`. */

@@ -8,7 +8,8 @@
 import { AuthenticationError, SystemError, UsageError } from '../errors.ts'
 import { libc, NativeUnavailableError } from '../native/libc.ts'
 import { AddressFamily, Errno, errnoName, OpenFlag, SocketType } from '../native/libc-constants.ts'
-import { AddressCache, addressOf, nativeBuffer } from '../native/memory.ts'
+import { AddressCache, addressOf } from '../native/memory.ts'
+import { packetBuffer } from '../native/packet-memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
 import { IN_USE, notInUse, switchedOff } from '../native/speedups.ts'
 import { inNetworkNamespace } from './network-namespace.ts'
@@ -53,7 +54,7 @@ const noHandlers: TunHandlers = { onReadable() {}, onGone() {} }
 export class TunDevice implements Tun {
   readonly name: string
   readonly offloads: TunOffloads
-  readonly readBuffer = nativeBuffer(READ_BUFFER_LENGTH)
+  readonly readBuffer = packetBuffer(READ_BUFFER_LENGTH)
   readonly #libc = libc()
   readonly #fd: number
   /** A socket in the device's own namespace, for questions about it. */

@@ -9,8 +9,9 @@ import {
   SocketType,
   UdpOption
 } from '../../../src/native/libc-constants.ts'
-import { addressOf, copyBytes, nativeBuffer } from '../../../src/native/memory.ts'
+import { addressOf, nativeBuffer } from '../../../src/native/memory.ts'
 import { MessageHeader } from '../../../src/native/message-header.ts'
+import { copyBytes } from '../../../src/native/packet-memory.ts'
 import { decodeSockaddr, encodeSockaddr } from '../../../src/native/sockaddr.ts'
 
 const opened: number[] = []

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { copyBytes } from '../../../src/native/memory.ts'
 import { Coalescer } from '../../../src/tun/coalescing.ts'
 import { Segmenter } from '../../../src/tun/segmentation.ts'
 import { VNET_HEADER_LENGTH } from '../../../src/tun/vnet-header.ts'
@@ -16,8 +15,7 @@ function coalesce(
   const frames: Uint8Array[] = []
   const coalescer = new Coalescer(
     (buffer, offset, length) => frames.push(buffer.slice(offset, offset + length)),
-    copyBytes,
-    enabled
+    { tcp: enabled, udp: enabled }
   )
   packets.forEach((packet, index) => {
     const buffer = new Uint8Array(packet.length + 32).fill(0xdd)
