@@ -21,7 +21,6 @@ import type { Logger } from '../log.ts'
 import { exitCodeOf } from './background.ts'
 import { ProgressReport } from './progress-report.ts'
 import type { Reporter } from './reporter.ts'
-import { isOwnVariable } from './thread-pool.ts'
 
 /** What ends the attempt to connect, and is the command's once it runs. */
 const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -198,9 +197,7 @@ function ownsTerminal(): boolean {
 /** Everything that the user has set, but not what is meant for us, which may be secret. */
 function commandEnvironment(): NodeJS.ProcessEnv {
   const own = /^(IKESTREAM_.*|NOTIFY_SOCKET|WATCHDOG_PID|WATCHDOG_USEC|CREDENTIALS_DIRECTORY)$/
-  return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !own.test(name) && !isOwnVariable(name))
-  )
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name)))
 }
 
 function exitCodeFor(child: ChildProcess): Promise<number> {

@@ -6,10 +6,8 @@ import { CommanderError } from 'commander'
 import { ExitCode } from '../errors.ts'
 import { buildProgram } from './program.ts'
 import { Reporter } from './reporter.ts'
-import { widenThreadPool } from './thread-pool.ts'
 
 export async function main(argv: readonly string[]): Promise<void> {
-  widenThreadPool()
   // A reader that went away (`ikestream ... | head`) is no reason to die with a stack trace, nor to leave routes behind.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)
   const program = await buildProgram(argv.slice(2))

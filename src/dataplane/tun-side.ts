@@ -14,6 +14,7 @@ import { MAX_PACKET_LENGTH, type Tun } from '../tun/types.ts'
 import { clearVnetHeader, VNET_HEADER_LENGTH } from '../tun/vnet-header.ts'
 import { MAX_ICMP_ERROR_LENGTH, writeAdministrativelyProhibited, writePacketTooBig } from '../wire/icmp.ts'
 import { IPV4_DONT_FRAGMENT, IPV4_FRAGMENT_OFFSET, ipPacketLength, read16 } from '../wire/ip.ts'
+import { compileSoon } from './compile-soon.ts'
 import { Ipv4Fragmenter } from './ipv4-fragmenter.ts'
 import { MIN_IPV6_MTU } from './mtu.ts'
 import {
@@ -115,6 +116,7 @@ export class TunSide implements PeerSurroundings {
 
   /** Starts or goes on reading the TUN device. */
   resume(): void {
+    compileSoon()
     this.#paused = false
     this.#turn()
   }

@@ -1,6 +1,6 @@
 /**
  * A timer finer than the event loop's, whose timers count in whole milliseconds: a timerfd (timerfd_create(2)) that the poller waits
- * for. It fires a few ten microseconds late when the machine is idle; each firing costs two thread switches.
+ * for. It fires a few ten microseconds late when the machine is idle.
  * @module
  */
 import { checked, libc } from './libc.ts'

@@ -41,15 +41,22 @@ export class SystemCallError extends Error {
 export interface NativeFunction {
   // biome-ignore lint/suspicious/noExplicitAny: a C function has whatever signature its declaration says
   (...values: any[]): any
-  async(...values: unknown[]): void
 }
 interface NativeLibrary {
   func(declaration: string): NativeFunction
+}
+/** A descriptor that libuv waits for in the main loop. */
+export interface PollHandle {
+  start(events: { readonly readable: boolean }, callback: () => void): void
+  stop(): void
 }
 interface Koffi {
   load(path: string | null): NativeLibrary
   address(value: Uint8Array): bigint
   errno(): number
+  readonly node: {
+    poll(fd: number, events: { readonly readable: boolean }, callback: () => void): PollHandle
+  }
 }
 
 let koffiModule: Koffi | undefined
@@ -98,14 +105,6 @@ export interface Libc {
   epollCreate1(flags: number): number
   epollCtl(epollFd: number, operation: number, fd: number, eventAddress: number): number
   epollWait(epollFd: number, eventsAddress: number, maxEvents: number, timeoutMs: number): number
-  /** `epollWait` on a thread of libuv's pool; the callback runs on the main loop. */
-  epollWaitAsync(
-    epollFd: number,
-    eventsAddress: number,
-    maxEvents: number,
-    timeoutMs: number,
-    done: (error: Error | null, count: number) => void
-  ): void
   eventfd(initial: number, flags: number): number
   timerfdCreate(clock: number, flags: number): number
   /** `struct itimerspec`: two times of 64-bit seconds and nanoseconds, interval and first expiry; 0 stops the timer. */
@@ -152,7 +151,6 @@ function bind(library: NativeLibrary): Libc {
       throw new NativeUnavailableError(`The C function "${declaration}"`, cause)
     }
   }
-  const epollWait = declare('int epoll_wait(int, size_t, int, int)')
   return {
     errno: koffi().errno,
     open: declare('int open(const char *, int)'),
@@ -176,8 +174,7 @@ function bind(library: NativeLibrary): Libc {
     sendmmsg: declare('int sendmmsg(int, size_t, unsigned int, int)'),
     epollCreate1: declare('int epoll_create1(int)'),
     epollCtl: declare('int epoll_ctl(int, int, int, size_t)'),
-    epollWait,
-    epollWaitAsync: epollWait.async,
+    epollWait: declare('int epoll_wait(int, size_t, int, int)'),
     eventfd: declare('int eventfd(unsigned int, int)'),
     timerfdCreate: declare('int timerfd_create(int, int)'),
     timerfdSettime: declare('int timerfd_settime(int, int, size_t, size_t)'),

@@ -1,13 +1,13 @@
 /**
- * Readiness of raw descriptors (TUN devices, UDP sockets) for Node's main loop: one epoll instance for the whole
- * process, waited for by one thread of libuv's pool.
+ * Readiness of raw descriptors (TUN devices, sockets) for Node's main loop: one epoll instance for the whole process, which
+ * the loop itself waits for (libuv's `uv_poll_t`, through koffi). No other thread is in between: waking one up costs more
+ * than a packet does.
  *
- * Level-triggered: a callback that leaves data behind is called again. While there is work, readiness is asked
- * without blocking from `setImmediate`, so that a busy descriptor costs no thread switches; the thread waits only
- * when nothing is ready. The process can exit as soon as nothing is watched.
+ * Level-triggered: a callback that leaves data behind is called again in the next turn of the loop. The process can exit as
+ * soon as nothing is watched.
  * @module
  */
-import { checked, libc } from './libc.ts'
+import { checked, koffi, libc, type PollHandle } from './libc.ts'
 import { EPOLL_CLOEXEC, EpollEvent, EpollOp, EventfdFlag } from './libc-constants.ts'
 import { addressOf, nativeBuffer, writePointer } from './memory.ts'
 
@@ -27,6 +27,7 @@ export interface Watch {
 }
 
 const MAX_EVENTS = 64
+const READABLE = { readable: true } as const
 /** `struct epoll_event` is packed on x64 only. */
 const EVENT_LENGTH = process.arch === 'x64' ? 12 : 16
 const EVENT_DATA_AT = process.arch === 'x64' ? 4 : 8
@@ -39,36 +40,35 @@ interface Entry {
 
 class Poller {
   readonly #epollFd: number
-  readonly #wakeFd: number
   readonly #events = nativeBuffer(MAX_EVENTS * EVENT_LENGTH)
   readonly #eventsAddress = addressOf(this.#events)
   readonly #control = nativeBuffer(EVENT_LENGTH)
   readonly #controlAddress = addressOf(this.#control)
-  readonly #wakeValue = nativeBuffer(8)
   /** Keyed by a number that is never used again, so that an event for a closed watch finds nothing. */
   readonly #entries = new Map<number, Entry>()
+  readonly #handle: PollHandle
+  /** An eventfd with key 0, for `roundTrip`. */
+  readonly #bellFd: number
+  readonly #bellValue = nativeBuffer(8)
   readonly #roundTrips: (() => void)[] = []
   #nextKey = 1
-  #state: 'idle' | 'waiting' | 'spinning' = 'idle'
-  /** How long the main loop itself may wait for descriptors; 0: never, that is for the pool's thread. */
-  inlineMs = 0
+  #failure: { readonly error: unknown } | undefined
 
   constructor() {
-    const c = libc()
-    this.#epollFd = checked('epoll_create1', c.epollCreate1(EPOLL_CLOEXEC))
-    this.#wakeFd = checked('eventfd', c.eventfd(0, EventfdFlag.CLOEXEC | EventfdFlag.NONBLOCK))
-    this.#wakeValue.writeUInt32LE(1)
-    this.#change(EpollOp.ADD, this.#wakeFd, 0, EpollEvent.IN)
-    // The C library joins libuv's threads when the process ends, and would wait forever for one that waits here.
-    process.on('exit', () => this.#wake())
+    this.#epollFd = checked('epoll_create1', libc().epollCreate1(EPOLL_CLOEXEC))
+    this.#bellFd = checked('eventfd', libc().eventfd(0, EventfdFlag.CLOEXEC | EventfdFlag.NONBLOCK))
+    this.#change(EpollOp.ADD, this.#bellFd, 0, EpollEvent.IN)
+    this.#handle = koffi().node.poll(this.#epollFd, READABLE, this.#onReady)
+    this.#handle.stop()
   }
 
-  /** Resolves once the thread that waits for descriptors and the main loop have both had their turn. */
+  /** Resolves once the main loop has been told of something to read that was put there for it. */
   roundTrip(): Promise<void> {
+    if (this.#entries.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
       this.#roundTrips.push(resolve)
-      if (this.#state === 'idle') this.#answer()
-      else this.#signal()
+      this.#bellValue.writeUInt32LE(1)
+      libc().write(this.#bellFd, addressOf(this.#bellValue), 8)
     })
   }
 
@@ -77,7 +77,7 @@ class Poller {
     const entry: Entry = { fd, callback, events: eventsOf(interest) }
     if (entry.events !== 0) this.#change(EpollOp.ADD, fd, key, entry.events)
     this.#entries.set(key, entry)
-    this.#start()
+    if (this.#entries.size === 1) this.#handle.start(READABLE, this.#onReady)
     return {
       modify: (next) => {
         const events = eventsOf(next)
@@ -90,7 +90,7 @@ class Poller {
       close: () => {
         if (!this.#entries.delete(key)) return
         if (entry.events !== 0) this.#change(EpollOp.DEL, fd, key, 0)
-        if (this.#entries.size === 0) this.#wake()
+        if (this.#entries.size === 0) this.#handle.stop()
       }
     }
   }
@@ -101,63 +101,31 @@ class Poller {
     checked('epoll_ctl', libc().epollCtl(this.#epollFd, operation, fd, this.#controlAddress))
   }
 
-  #wake(): void {
-    if (this.#state === 'waiting') this.#signal()
-  }
-
-  #signal(): void {
-    libc().write(this.#wakeFd, addressOf(this.#wakeValue), 8)
-  }
-
-  #answer(): void {
-    for (const resolve of this.#roundTrips.splice(0)) resolve()
-  }
-
-  #start(): void {
-    if (this.#state !== 'idle') return
-    if (this.inlineMs > 0) {
-      this.#state = 'spinning'
-      setImmediate(this.#spin)
-      return
+  /**
+   * Called by the loop from outside of any JavaScript: nothing may be thrown, and promises and ticks would wait until
+   * something else happens. An immediate in the same turn sees to both; packets are on their way by then.
+   */
+  readonly #onReady = (): void => {
+    setImmediate(this.#afterwards)
+    try {
+      this.#dispatch()
+    } catch (error) {
+      this.#failure ??= { error }
     }
-    this.#state = 'waiting'
-    libc().epollWaitAsync(this.#epollFd, this.#eventsAddress, MAX_EVENTS, -1, (error, count) => {
-      this.#state = 'idle'
-      this.#handle(error === null ? count : 0)
-    })
   }
 
-  #handle(count: number): void {
-    if (count <= 0) {
-      // Nothing was ready, or a signal interrupted the wait.
-      if (this.#entries.size > 0) this.#start()
-      else this.#answer()
-      return
-    }
-    this.#state = 'spinning'
-    setImmediate(this.#spin)
-    this.#dispatch(count)
+  readonly #afterwards = (): void => {
+    const failure = this.#failure
+    this.#failure = undefined
+    if (failure !== undefined) throw failure.error
   }
 
-  readonly #spin = (): void => {
-    this.#state = 'idle'
-    if (this.#entries.size === 0) {
-      this.#answer()
-      return
-    }
-    this.#handle(libc().epollWait(this.#epollFd, this.#eventsAddress, MAX_EVENTS, this.inlineMs))
-  }
-
-  #dispatch(count: number): void {
+  #dispatch(): void {
+    const count = libc().epollWait(this.#epollFd, this.#eventsAddress, MAX_EVENTS, 0)
     for (let index = 0; index < count; index++) {
       const at = index * EVENT_LENGTH
       const key = this.#events.readUInt32LE(at + EVENT_DATA_AT)
-      if (key === 0) {
-        libc().read(this.#wakeFd, addressOf(this.#wakeValue), 8)
-        this.#wakeValue.writeUInt32LE(1)
-        this.#answer()
-        continue
-      }
+      if (key === 0) this.#answer()
       const entry = this.#entries.get(key)
       if (entry === undefined) continue
       const events = this.#events.readUInt32LE(at)
@@ -166,6 +134,11 @@ class Poller {
       const writable = broken || (events & EpollEvent.OUT) !== 0
       if (readable || writable) entry.callback(readable, writable)
     }
+  }
+
+  #answer(): void {
+    libc().read(this.#bellFd, addressOf(this.#bellValue), 8)
+    for (const resolve of this.#roundTrips.splice(0)) resolve()
   }
 }
 
@@ -185,21 +158,7 @@ export function watch(fd: number, interest: Interest, callback: ReadinessCallbac
   return poller.watch(fd, interest, callback)
 }
 
-/**
- * Resolves once whoever waits for descriptors has answered: at once where nothing is watched, never if that thread is stuck, or
- * does not get to run because all others of the pool are.
- */
+/** Resolves once the main loop has answered for the descriptors that it waits for; at once where nothing is watched. */
 export function pollerRoundTrip(): Promise<void> {
   return poller?.roundTrip() ?? Promise.resolve()
-}
-
-/**
- * From now on the main loop waits for descriptors itself, for at most this long at a time. That saves two thread switches each time
- * something becomes ready, at the price that everything else in the process (Node's own timers and streams) may wait that long: for a
- * process that does nothing but carry packets.
- * @throws NativeUnavailableError, SystemCallError
- */
-export function waitInline(sliceMs: number): void {
-  poller ??= new Poller()
-  poller.inlineMs = sliceMs
 }

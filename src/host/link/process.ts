@@ -6,7 +6,6 @@
  */
 import { createInterface } from 'node:readline'
 import { FineTimer } from '../../native/fine-timer.ts'
-import { waitInline } from '../../native/poller.ts'
 import { openTun, type TunDevice } from '../../tun/tun-device.ts'
 import { VNET_HEADER_LENGTH } from '../../tun/vnet-header.ts'
 import { parseConditions } from './conditions.ts'
@@ -16,10 +15,7 @@ import type { LinkOrder, LinkProcessPlan } from './types.ts'
 
 /** More than the MTU for what the kernel may add to it. */
 const MTU_HEADROOM_BYTES = 64
-/** How long an order may have to wait for attention. */
-const ORDER_SLICE_MS = 5
 
-waitInline(ORDER_SLICE_MS)
 const plan = JSON.parse(process.argv[2] ?? '') as LinkProcessPlan
 const [a, b] = [open(plan.a), open(plan.b)]
 const slotBytes = VNET_HEADER_LENGTH + plan.mtu + MTU_HEADROOM_BYTES
