@@ -163,8 +163,13 @@ export class IkestreamSite {
     args?: readonly string[],
     {
       listen = [this.gatewayAddress],
-      pools
-    }: { readonly listen?: readonly string[]; readonly pools?: readonly string[] } = {}
+      pools,
+      env
+    }: {
+      readonly listen?: readonly string[]
+      readonly pools?: readonly string[]
+      readonly env?: Readonly<Record<string, string>>
+    } = {}
   ): Promise<IkestreamProcess> {
     const number = this.#gateways++
     const own = pools ?? ['--pool', `10.${99 + number}.0.0/24`, '--pool', `fd00:${99 + number}::/64`]
@@ -172,7 +177,7 @@ export class IkestreamSite {
     const gateway = this.start(
       this.hotel.gateway.namespace,
       ['gateway', '--json', '--verbose', ...addresses, ...own, ...(args ?? (await this.gatewayArgs()))],
-      { stateDirectory: join(this.directory, `gateway-${number}`) }
+      { stateDirectory: join(this.directory, `gateway-${number}`), ...(env === undefined ? {} : { env }) }
     )
     await gateway.event('listening')
     return gateway
