@@ -166,20 +166,4 @@ describe('poller', () => {
     watched.close()
     await pollerRoundTrip()
   })
-
-  it('does not answer while no thread is left for it', async () => {
-    const script = `
-      import { pbkdf2 } from 'node:crypto'
-      import { libc } from ${JSON.stringify(built('libc.js'))}
-      import { pollerRoundTrip, watch } from ${JSON.stringify(built('poller.js'))}
-      import { addressOf, nativeBuffer } from ${JSON.stringify(built('memory.js'))}
-      const buffer = nativeBuffer(8)
-      libc().socketpair(1, 1 | 0o4000, 0, addressOf(buffer))
-      pbkdf2('', '', 100_000, 64, 'sha512', () => console.log('the thread is free'))
-      const watched = watch(buffer.readInt32LE(0), { readable: true }, () => {})
-      pollerRoundTrip().then(() => { console.log('answered'); watched.close() })`
-    const env = { ...process.env, UV_THREADPOOL_SIZE: '1' }
-    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { env })
-    expect(stdout).toBe('the thread is free\nanswered\n')
-  })
 })
