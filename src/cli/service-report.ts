@@ -2,7 +2,7 @@
  * Tells a service manager how a session or a server goes: when it is up, a line for people, when it ends, and that it is alive as
  * long as it really is. Does nothing where nobody has asked (systemd: `Type=notify`, `WatchdogSec=`).
  *
- * Alive means three things: the main loop turns, the thread that waits for packets answers, and the session's own loop is not stuck.
+ * Alive means three things: the main loop turns, the poller answers, and the session's own loop is not stuck.
  * A gateway that cannot be reached is no reason to be started anew.
  * @module
  */
