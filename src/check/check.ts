@@ -45,11 +45,6 @@ export interface CheckEnvironment {
   readonly signal: AbortSignal
 }
 
-export interface CheckResult {
-  readonly evidence: Evidence
-  readonly elapsedMs: number
-}
-
 /** More addresses of one gateway than this make the check slower and no wiser. */
 const MAX_ADDRESSES = 4
 /** A name server that takes longer is as good as none. */
@@ -59,9 +54,8 @@ const STREAM_OPEN_MS = 3_000
 const PORTAL_TIMEOUT_MS = 3_000
 
 /** @throws ConfigurationError for an unusable proxy setting; nothing else */
-export async function check(options: CheckOptions, environment: CheckEnvironment): Promise<CheckResult> {
+export async function check(options: CheckOptions, environment: CheckEnvironment): Promise<Evidence> {
   const { clock, runner, signal } = environment
-  const startedAt = clock.now()
   const proxies = proxiesOf(options, environment)
   const tooLate = new AbortController()
   const timer = clock.setTimer(options.timeoutMs, () => tooLate.abort())
@@ -72,7 +66,7 @@ export async function check(options: CheckOptions, environment: CheckEnvironment
     const gathering = new Gathering(options, environment, proxies, limit)
     const portal = checkPortal(options.portal, { runner, timeoutMs: PORTAL_TIMEOUT_MS, signal: limit })
     const evidence = await gathering.run(portal)
-    return { evidence: { ...evidence, complete: !limit.aborted }, elapsedMs: clock.now() - startedAt }
+    return { ...evidence, complete: !limit.aborted }
   } finally {
     timer.cancel()
     // Whatever is still under way ends now.

@@ -12,10 +12,12 @@ import type {
   Verdict,
   VerdictCode
 } from '../diagnosis/verdict.ts'
+import { ExitCode } from '../errors.ts'
+import type { Depth } from './depth.ts'
 
 export const CHECK_SCHEMA_VERSION = 1
 
-export interface CheckDocument extends Omit<Evidence, 'dns' | 'portal'> {
+export interface CheckDocument extends Omit<Evidence, 'dns' | 'portal'>, Depth {
   readonly schemaVersion: typeof CHECK_SCHEMA_VERSION
   /** RFC 3339. */
   readonly time: string
@@ -33,12 +35,17 @@ export interface CheckDocument extends Omit<Evidence, 'dns' | 'portal'> {
   readonly portal: { readonly state: PortalState; readonly url: string | null } & PortalEvidence
 }
 
+export interface CheckMoment {
+  readonly time: Date
+  readonly durationMs: number
+}
+
 export function checkDocument(
   evidence: Evidence,
   verdict: Verdict,
-  { time, durationMs }: { readonly time: Date; readonly durationMs: number }
+  depth: Depth,
+  { time, durationMs }: CheckMoment
 ): CheckDocument {
-  const { code, works, sentence, hint, exitCode, best, findings } = verdict
   const { server, order, proxy, complete, network, dns, udp, streams, portal } = evidence
   return {
     schemaVersion: CHECK_SCHEMA_VERSION,
@@ -46,14 +53,31 @@ export function checkDocument(
     server,
     durationMs: Math.round(durationMs),
     complete,
-    verdict: { code, works, sentence, hint, exitCode, best },
-    findings,
+    verdict: verdictInDepth(verdict, depth),
+    findings: verdict.findings,
     order,
     proxy,
     network,
     dns: dns === null ? null : { ...dns, honesty: verdict.dns },
     udp,
     streams,
-    portal: { ...verdict.portal, api: portal?.api ?? null, probe: portal?.probe ?? null }
+    portal: { ...verdict.portal, api: portal?.api ?? null, probe: portal?.probe ?? null },
+    ...depth
   }
+}
+
+/** A gateway that is reached and lets nobody in is no success: the exit code is that of `connect`. */
+function verdictInDepth(verdict: Verdict, { authentication }: Depth): CheckDocument['verdict'] {
+  const { code, works, sentence, hint, exitCode, best } = verdict
+  const base = { code, works, sentence, hint, exitCode, best }
+  if (authentication === null) return base
+  if (authentication.outcome === 'failed') {
+    const why = (authentication.message ?? 'authentication failed').replace(/\.$/, '')
+    const { hint: advice, exitCode: failure } = authentication
+    return { ...base, sentence: `${sentence}; but: ${why}`, hint: advice, exitCode: failure }
+  }
+  const esp = authentication.esp?.outcome
+  const passes =
+    esp === 'passes' ? ' and ESP passes' : esp === 'silent' ? ', but nothing came back through ESP' : ''
+  return { ...base, sentence: `${sentence}; authentication works${passes}`, exitCode: ExitCode.ok }
 }

@@ -69,6 +69,10 @@ export interface InitQuestion {
   readonly remote: Endpoint
   /** Of the KE payload; the first group that is offered. */
   readonly group?: number | undefined
+  /** A cookie is brought back; as for a question that is real. */
+  readonly followCookie?: boolean | undefined
+  /** In place of one that is made for that group. */
+  readonly publicValue?: Uint8Array | undefined
   /** The message is made at least so long. */
   readonly lengthBytes?: number | undefined
 }
@@ -79,6 +83,8 @@ export interface InitAnswer extends InitAnswerEvidence {
   /** Its hashes of its own address. */
   readonly itself: readonly Uint8Array[]
   readonly spiR: bigint
+  /** INVALID_KE_PAYLOAD: the group that it would have instead. */
+  readonly wantedGroup: number | undefined
 }
 
 /** What came of a datagram: an answer, a wish to be asked again (`message` has changed), or nothing to do with us. */
@@ -106,7 +112,7 @@ export class InitProbe {
     this.spiI = spiFromBytes(random.bytes(IKE_SPI_LENGTH)) ?? 1n
     this.#nonce = random.bytes(NONCE_LENGTH)
     this.#group = question.group ?? proposalGroups(question.proposals)[0] ?? KeyExchangeId.CURVE25519
-    this.#publicValue = publicValueFor(this.#group, random)
+    this.#publicValue = question.publicValue ?? publicValueFor(this.#group, random)
     this.#message = this.#build()
   }
 
@@ -137,8 +143,12 @@ export class InitProbe {
       offerWasReal: this.#question.real,
       spiR
     }
-    if (base.kind !== 'accepted')
-      return { ...base, notify: error === undefined ? null : nameOf(NotifyType, error.notifyType, 'NOTIFY') }
+    if (base.kind !== 'accepted') {
+      const [wantedGroup] =
+        base.kind === 'invalid-ke-payload' && error !== undefined ? readUint16List(error.data) : []
+      const name = error === undefined ? null : nameOf(NotifyType, error.notifyType, 'NOTIFY')
+      return { ...base, notify: name, wantedGroup }
+    }
     const chosen = findPayload(payloads, PayloadType.SA)?.proposals[0]
     return {
       ...base,
@@ -151,18 +161,17 @@ export class InitProbe {
 
   /** A cookie is brought back, and another group used, once: the real answer then says more. */
   #askAgain(answer: InitAnswer, payloads: readonly Payload[]): boolean {
-    if (!this.#question.real) return false
-    if (answer.kind === 'cookie' && this.#cookie === undefined) {
+    const { real, followCookie = real } = this.#question
+    if (answer.kind === 'cookie') {
+      if (!followCookie || this.#cookie !== undefined) return false
       const cookie = findNotify(payloads, NotifyType.COOKIE)?.data
       if (cookie === undefined || cookie.length === 0 || cookie.length > MAX_COOKIE_LENGTH) return false
       this.#cookie = cookie
       this.#message = this.#build()
       return true
     }
-    if (answer.kind !== 'invalid-ke-payload' || this.#askedAgain) return false
-    const [group] = readUint16List(
-      findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)?.data ?? new Uint8Array(0)
-    )
+    if (!real || answer.kind !== 'invalid-ke-payload' || this.#askedAgain) return false
+    const group = answer.wantedGroup
     if (group === undefined || !proposalGroups(this.#question.proposals).includes(group)) return false
     this.#askedAgain = true
     this.#group = group
@@ -234,7 +243,8 @@ function bareAnswer(kind: InitAnswerKind): InitAnswer {
     fragmentation: null,
     seenAs: undefined,
     itself: [],
-    spiR: 0n
+    spiR: 0n,
+    wantedGroup: undefined
   }
 }
 

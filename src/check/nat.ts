@@ -7,8 +7,12 @@
  * addresses and ports would take years. What is not proved stays null.
  * @module
  */
+import { sha1 } from '../crypto/legacy-hash.ts'
 import type { NatEvidence } from '../diagnosis/evidence.ts'
+import { equalBytes } from '../ike/tasks/natd.ts'
+import { addressToBytes } from '../wire/address.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
+import { spiToBytes } from '../wire/ike-helpers.ts'
 import { type InitAnswer, isItself, isSeenAt } from './init-probe.ts'
 
 /** One answered question: where it was asked, from where, and what the gateway said. */
@@ -56,9 +60,22 @@ function mappings(sightings: readonly Sighting[], address: string): NatEvidence[
 }
 
 /** The port that the hash proves for this address; undefined: it is another address. */
-function findPort(answer: InitAnswer, spiI: bigint, address: string, likely: number): number | undefined {
-  if (isSeenAt(answer, spiI, { address, port: likely })) return likely
-  for (let port = 1; port <= MAX_PORT; port++) if (isSeenAt(answer, spiI, { address, port })) return port
+function findPort(
+  { seenAs, spiR }: InitAnswer,
+  spiI: bigint,
+  address: string,
+  likely: number
+): number | undefined {
+  const bytes = addressToBytes(address)
+  if (bytes === undefined || seenAs === undefined) return undefined
+  // One buffer for all of them: tens of thousands of hashes are made of it.
+  const input = Buffer.concat([spiToBytes(spiI), spiToBytes(spiR), bytes, new Uint8Array(2)])
+  const fits = (port: number): boolean => {
+    input.writeUInt16BE(port, input.length - 2)
+    return equalBytes(sha1(input), seenAs)
+  }
+  if (fits(likely)) return likely
+  for (let port = 1; port <= MAX_PORT; port++) if (fits(port)) return port
   return undefined
 }
 

@@ -3,34 +3,25 @@
  * needs neither root nor credentials.
  * @module
  */
-import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import { type Command, InvalidArgumentError } from 'commander'
-import { type CheckOptions, check } from '../check/check.ts'
-import { type CheckDocument, checkDocument } from '../check/document.ts'
-import { systemClock } from '../clock.ts'
-import { judge } from '../diagnosis/judge.ts'
-import { SystemCommandRunner } from '../host/commands.ts'
+import type { CheckDocument } from '../check/document.ts'
+import { ExitCode, UsageError } from '../errors.ts'
 import { directories } from '../host/directories.ts'
-import type { Logger } from '../log.ts'
+import { type CheckFlags, DEFAULT_BANDWIDTH_S, DEFAULT_TIMEOUT_S, planCheck, runPlan } from './check-run.ts'
 import { checkLines } from './check-table.ts'
+import { changeLine, DEFAULT_WATCH_S, watchChecks } from './check-watch.ts'
 import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
-import { readInput } from './files.ts'
 import { longName, type OptionSpec } from './option-specs.ts'
-import type { OptionValues } from './option-values.ts'
-import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
+import { addOutputOptions, loggerFor, outputOptions } from './output-options.ts'
 import { findProfile } from './profile.ts'
 import { Reporter } from './reporter.ts'
-import { ladderTimings, proposals } from './resolve-options.ts'
-import { transportSettings } from './transport-settings.ts'
 
-interface CheckFlags extends OutputFlags {
-  readonly publicAddress?: string
-}
-
+/** Options of a session that lasts which have a meaning for one that does not. */
 const SESSION_OPTIONS: ReadonlySet<string> = new Set(['udp-timeout', 'stream-timeout'])
-/** What a script waits for without a word of its own. */
-const DEFAULT_TIMEOUT_S = 5
+const TUNNEL_OPTIONS: ReadonlySet<string> = new Set(['local-ts', 'remote-ts'])
+const MOST_BANDWIDTH_S = 60
+const MOST_WATCH_S = 86_400
 
 export function addCheckCommand(program: Command): void {
   const command = program
@@ -40,11 +31,30 @@ export function addCheckCommand(program: Command): void {
   addConnectionOptions(command, forCheck)
   command
     .optionsGroup('Checking:')
+    .option('--proposals', 'also find out which IKE suites the gateway accepts')
+    .option('--auth', 'also authenticate, see whether ESP passes, and disconnect')
+    .option(
+      '--bandwidth [s]',
+      `also measure how much passes through the tunnel, for this long (${DEFAULT_BANDWIDTH_S}); implies --auth`,
+      secondsUpTo(MOST_BANDWIDTH_S)
+    )
+    .option(
+      '--inner-host <addr>',
+      'host behind the gateway that answers pings, for --auth and --bandwidth',
+      ipAddress
+    )
     .option(
       '--public-address <addr>',
       "this machine's address on the Internet, if you know it: proves how a NAT maps ports",
       ipAddress
     )
+    .option(
+      '--watch [s]',
+      `check again this often (${DEFAULT_WATCH_S}), and tell what changes`,
+      secondsUpTo(MOST_WATCH_S)
+    )
+    .option('--passwd-on-stdin', 'read the password from standard input')
+    .option('--non-inter', 'never ask; a missing secret is an error')
   addOutputOptions(command)
   command.action(async (target: string, flags: CheckFlags) => {
     process.exitCode = await runCheck(target, command, flags)
@@ -57,7 +67,7 @@ function forCheck(spec: OptionSpec): OptionSpec | undefined {
   if (name === 'timeout')
     return { ...spec, description: 'be done after this long', default: DEFAULT_TIMEOUT_S }
   if (spec.group === 'session') return SESSION_OPTIONS.has(name) ? spec : undefined
-  return spec.group === 'tunnel' ? undefined : spec
+  return spec.group === 'tunnel' && !TUNNEL_OPTIONS.has(name) ? undefined : spec
 }
 
 function ipAddress(text: string): string {
@@ -65,17 +75,37 @@ function ipAddress(text: string): string {
   return text
 }
 
+function secondsUpTo(most: number): (text: string) => number {
+  return (text) => {
+    const seconds = text.trim() === '' ? Number.NaN : Number(text)
+    if (!(seconds >= 1 && seconds <= most))
+      throw new InvalidArgumentError(`A number of seconds from 1 to ${most} is needed.`)
+    return seconds
+  }
+}
+
 async function runCheck(target: string, command: Command, flags: CheckFlags): Promise<number> {
   const reporter = new Reporter(outputOptions(flags))
   try {
+    if (flags.innerHost !== undefined && flags.auth !== true && flags.bandwidth === undefined)
+      throw new UsageError('orphan-option', '--inner-host has no effect without --auth or --bandwidth.')
     boundLookups()
     const log = loggerFor(flags, reporter)
     const profile = findProfile(target, directories().profiles)
     const effective = new EffectiveOptions(command, profile)
-    const options = checkOptions(profile?.server ?? target, effective, flags, log)
-    reporter.update(`Checking ${options.server}`)
-    const document = await checkOnce(options, log)
-    reporter.stop()
+    const plan = await planCheck(profile?.server ?? target, profile?.name, effective, flags, log)
+    const stop = stopSignal()
+    const run = async (): Promise<CheckDocument> => {
+      reporter.update(`Checking ${plan.options.server}`)
+      try {
+        return await runPlan(plan, log, stop.signal)
+      } finally {
+        reporter.stop()
+      }
+    }
+    if (flags.watch !== undefined) return await watch(run, flags.watch, reporter, stop)
+    const document = await run()
+    if (stop.code !== undefined) return stop.code
     show(document, reporter)
     return document.verdict.exitCode
   } catch (error) {
@@ -83,42 +113,58 @@ async function runCheck(target: string, command: Command, flags: CheckFlags): Pr
   }
 }
 
+async function watch(
+  run: () => Promise<CheckDocument>,
+  interval: number | true,
+  reporter: Reporter,
+  stop: StopSignal
+): Promise<number> {
+  let seen = false
+  await watchChecks(
+    run,
+    (document, isFirst) => {
+      seen = true
+      if (isFirst || reporter.options.json) show(document, reporter)
+      else if (!reporter.options.quiet) reporter.result(changeLine(document, reporter))
+    },
+    (interval === true ? DEFAULT_WATCH_S : interval) * 1000,
+    stop.signal
+  )
+  return seen ? ExitCode.ok : (stop.code ?? ExitCode.ok)
+}
+
+interface StopSignal {
+  readonly signal: AbortSignal
+  /** The exit code for the signal that came; undefined: none. */
+  readonly code: number | undefined
+}
+
+function stopSignal(): StopSignal {
+  const abort = new AbortController()
+  let code: number | undefined
+  for (const [name, number] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143]
+  ] as const) {
+    process.once(name, () => {
+      code ??= number
+      abort.abort()
+    })
+  }
+  return {
+    signal: abort.signal,
+    get code() {
+      return code
+    }
+  }
+}
+
 /**
- * The C library asks a silent name server for ten seconds, and the process cannot end before that: twice a second has to do.
+ * The C library asks a silent name server for ten seconds, and the process cannot end before that: a second, twice, has to do.
  * Whoever has set this variable knows better.
  */
 function boundLookups(): void {
   process.env['RES_OPTIONS'] ??= 'timeout:1 attempts:2'
-}
-
-function checkOptions(server: string, effective: OptionValues, flags: CheckFlags, log: Logger): CheckOptions {
-  return {
-    server,
-    ...transportSettings(effective, log),
-    ikeProposals: proposals(effective, 'ike'),
-    ladder: ladderTimings(effective),
-    publicAddress: flags.publicAddress,
-    ikeCa: effective.list('cafile').map((path) => readInput(path, 'The CA file').toString()),
-    timeoutMs: timeoutSeconds(effective) * 1000
-  }
-}
-
-/** The time that a profile gives a session to come up says nothing about a check. */
-function timeoutSeconds(effective: OptionValues): number {
-  const given = effective.source('timeout') === 'option' ? effective.number('timeout') : undefined
-  return given ?? DEFAULT_TIMEOUT_S
-}
-
-async function checkOnce(options: CheckOptions, log: Logger): Promise<CheckDocument> {
-  const time = new Date()
-  const { evidence, elapsedMs } = await check(options, {
-    clock: systemClock,
-    random: { bytes: (length) => randomBytes(length) },
-    runner: new SystemCommandRunner(log.child('host')),
-    variables: process.env,
-    signal: new AbortController().signal
-  })
-  return checkDocument(evidence, judge(evidence), { time, durationMs: elapsedMs })
 }
 
 function show(document: CheckDocument, reporter: Reporter): void {

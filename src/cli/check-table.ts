@@ -2,7 +2,10 @@
  * The result of a check for people: a sentence, and a table of what it rests on.
  * @module
  */
+import type { AuthenticationEvidence } from '../check/authenticate.ts'
+import type { BandwidthEvidence } from '../check/bandwidth.ts'
 import type { CheckDocument } from '../check/document.ts'
+import type { ProposalEvidence } from '../check/proposals.ts'
 import type {
   IcmpEvidence,
   RoundTrip,
@@ -46,7 +49,8 @@ function checkRows(document: CheckDocument): CheckRow[] {
     ...networkRows(document),
     ...document.udp.flatMap((udp) => udpRows(udp)),
     ...document.streams.map(streamRow),
-    ...portalRows(document)
+    ...portalRows(document),
+    ...depthRows(document)
   ]
 }
 
@@ -176,6 +180,54 @@ function portalRows({ portal: { state, url, probe } }: CheckDocument): CheckRow[
     unknown: 'info'
   }
   return [row('Portal', marks[state], [texts[state]])]
+}
+
+function depthRows({ proposals, authentication, bandwidth }: CheckDocument): CheckRow[] {
+  return [
+    ...(proposals === null ? [] : suiteRows(proposals)),
+    ...(authentication === null ? [] : authenticationRows(authentication)),
+    ...(bandwidth === null ? [] : [bandwidthRow(bandwidth)])
+  ]
+}
+
+function suiteRows({ suites, recommended, complete, questions }: ProposalEvidence): CheckRow[] {
+  const rows = suites.map(({ encryption, groups, prfs, integrities }) =>
+    row('Suite', 'info', [
+      encryption,
+      integrities.length === 0 ? null : integrities.join(' '),
+      prfs.join(' '),
+      groups.join(' ')
+    ])
+  )
+  const best =
+    recommended === null
+      ? row('Suites', 'bad', [`nothing that ikestream speaks (${questions} questions)`])
+      : row('Suites', 'ok', [`--ike-proposal ${recommended}`])
+  return [
+    best,
+    ...rows,
+    ...(complete ? [] : [row('Suites', 'warn', ['the gateway stopped answering: there may be more'])])
+  ]
+}
+
+function authenticationRows(authentication: AuthenticationEvidence): CheckRow[] {
+  const { outcome, message, gatewayId, virtualIps, ikeSuite, espSuite, elapsedMs, esp } = authentication
+  if (outcome === 'failed') return [row('Login', 'bad', [message])]
+  const rows = [row('Login', 'ok', [gatewayId, virtualIps.join(' '), ikeSuite, ms(elapsedMs)])]
+  if (esp === null) return rows
+  const rtt = esp.rtt === null ? null : shownRtt(esp.rtt)
+  const said = {
+    passes: row('ESP', 'ok', [espSuite, esp.host === null ? 'passes' : `${esp.host} answers`, rtt]),
+    silent: row('ESP', 'warn', [espSuite, 'nothing came back: no host inside answers, or ESP is lost']),
+    untested: row('ESP', 'info', [espSuite, 'nobody inside to ask: name one with --inner-host'])
+  }
+  return [...rows, said[esp.outcome]]
+}
+
+function bandwidthRow({ mbitPerSecond, host, lossPercent, loadedRtt }: BandwidthEvidence): CheckRow {
+  const loss = lossPercent === 0 ? null : `${lossPercent} % lost`
+  const loaded = loadedRtt === null ? null : `${ms(loadedRtt.medianMs)} under load`
+  return row('Bandwidth', 'info', [`${mbitPerSecond} Mbit/s to ${host} and back`, loss, loaded])
 }
 
 function shownRtt({ minMs, medianMs, samples }: RoundTrip): string {

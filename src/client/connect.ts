@@ -4,6 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { RandomSource } from '../crypto/types.ts'
+import type { PortalEvidence } from '../diagnosis/evidence.ts'
+import { checkPortal } from '../diagnosis/portal.ts'
 import { SystemError } from '../errors.ts'
 import { SystemCommandRunner } from '../host/commands.ts'
 import { keeperGone as lostKeeper } from '../host/keeper-channel.ts'
@@ -16,6 +18,7 @@ import { resolveServer } from '../transport/resolve.ts'
 import { TlsSessionCache } from '../transport/tls.ts'
 import { Captures } from './captures.ts'
 import type { ClientEvent } from './events.ts'
+import { explainFailure, LadderEvidence, wantsExplanation } from './failure-diagnosis.ts'
 import { GatewayAddresses } from './gateway-addresses.ts'
 import { systemClock } from './ike-driver.ts'
 import { KeyTables } from './key-tables.ts'
@@ -44,6 +47,9 @@ export interface ConnectHandlers {
 /** A slow name server must not delay the first attempt much longer than it would anyway. */
 const RECALL_TIMEOUT_MS = 5_000
 
+/** Whoever waits for a tunnel that does not come has waited long enough. */
+const PORTAL_TIMEOUT_MS = 2_500
+
 const systemRandom: RandomSource = { bytes: (length) => randomBytes(length) }
 
 /** Starts a session: the device is there when this resolves, the tunnel is up when the `connected` event comes. */
@@ -59,6 +65,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const proxy = opener.proxyFor('tcp')
   const history = new SessionHistory(() => Date.now())
   const captures = new Captures(options.capture, log)
+  const ladder = new LadderEvidence()
   let session: VpnSession | undefined
   let deviceGone: string | undefined
   let keeperGone = false
@@ -123,6 +130,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     },
     onEvent: (event) => {
       history.note(event)
+      ladder.note(event)
       if (event.event === 'connected') becomeUser()
       handlers.onEvent(event)
     }
@@ -133,7 +141,19 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     failure: () => {
       if (deviceGone !== undefined) return lostDevice(deviceGone)
       return keeperGone ? lostKeeper() : undefined
-    }
+    },
+    explain: async (error) =>
+      wantsExplanation(error, ladder)
+        ? explainFailure(error, ladder, options, () => portalNow(options, runner))
+        : error
+  })
+}
+
+function portalNow({ portal }: ConnectOptions, runner: SystemCommandRunner): Promise<PortalEvidence | null> {
+  return checkPortal(portal, {
+    runner,
+    timeoutMs: PORTAL_TIMEOUT_MS,
+    signal: AbortSignal.timeout(PORTAL_TIMEOUT_MS)
   })
 }
 

@@ -45,6 +45,8 @@ export interface SessionParts {
   readonly captures: Captures
   /** Why an end that looks clean is none. */
   readonly failure: () => IkestreamError | undefined
+  /** A better word for what it failed with; asked once the tunnel has been taken back. Never rejects. */
+  readonly explain: (error: unknown) => Promise<unknown>
 }
 
 /** @throws SystemError when another session of that name answers on its control socket; the tunnel is closed then */
@@ -96,7 +98,17 @@ async function controlFor(
   }
 }
 
-async function runToEnd({ session, tunnel, watching, captures, failure }: SessionParts): Promise<void> {
+async function runToEnd(parts: SessionParts): Promise<void> {
+  try {
+    await runAndTakeBack(parts)
+  } catch (error) {
+    throw await parts.explain(error)
+  }
+  const error = parts.failure()
+  if (error !== undefined) throw error
+}
+
+async function runAndTakeBack({ session, tunnel, watching, captures }: SessionParts): Promise<void> {
   try {
     await session.run()
   } finally {
@@ -104,6 +116,4 @@ async function runToEnd({ session, tunnel, watching, captures, failure }: Sessio
     await tunnel.close()
     captures.close()
   }
-  const error = failure()
-  if (error !== undefined) throw error
 }

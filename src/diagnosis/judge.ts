@@ -234,7 +234,7 @@ function refused(evidence: Evidence): Opinion | null {
   return opinion(
     'refused',
     ExitCode.unreachable,
-    `${evidence.server} refuses everything: ${troubles(evidence)}`,
+    `the host ${evidence.server} refuses everything: ${troubles(evidence)}`,
     'The gateway is not running there, or a firewall answers in its name.'
   )
 }

@@ -98,7 +98,8 @@ export async function probePortal(
 function readFailure(error: unknown, url: URL): Pick<PortalProbeEvidence, 'outcome' | 'message'> {
   const code = systemCode(error)
   const message = error instanceof Error && error.message !== '' ? error.message : code
-  if (/^E(NOTFOUND|AI_)/.test(code) && isIP(url.hostname) === 0) return { outcome: 'name-failed', message }
+  if (/^E(NOTFOUND|AI_|REFUSED|SERVFAIL|TIMEOUT|CANCELLED)/.test(code) && isIP(url.hostname) === 0)
+    return { outcome: 'name-failed', message }
   // With several addresses tried, Node says so in one error that holds the others.
   const [first] = error instanceof AggregateError ? error.errors : [error]
   const { code: reason } = failureOf(systemCode(first), url.host)

@@ -5,6 +5,7 @@
 import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { isIP } from 'node:net'
+import { cancellableLookup } from './cancellable-lookup.ts'
 
 export interface SmallGetOptions {
   readonly headers?: Readonly<Record<string, string>>
@@ -40,6 +41,7 @@ export function smallGet(url: URL, options: SmallGetOptions): Promise<SmallRespo
     const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
     const outgoing = request(url, {
       agent: false,
+      lookup: cancellableLookup(options.timeoutMs, options.signal),
       headers: { ...options.headers, Connection: 'close' },
       // An address is no server name (RFC 6066 section 3).
       ...(isIP(host) === 0 ? {} : { servername: '' })

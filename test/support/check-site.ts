@@ -8,7 +8,9 @@ import type { CheckDocument } from '../../src/check/document.ts'
 import { createCertificateAuthority, issueServerCertificate } from '../../src/crypto/certificate-authority.ts'
 import { LabServices } from '../../src/host/services/lab-services.ts'
 import type { PortalPlan, ServicePlan, TlsIdentity } from '../../src/host/services/types.ts'
+import type { IkestreamProcess } from './ikestream-process.ts'
 import { GATEWAY_NAME, IkestreamSite, validity } from './ikestream-site.ts'
+import { schemaFaults, shippedSchema } from './json-schema.ts'
 import type { LabHost } from './namespaces.ts'
 
 export const WEB_NAME = 'web.lab'
@@ -16,6 +18,8 @@ export const PORTAL_NAME = 'portal.lab'
 export const PORTAL_URL = `http://${WEB_NAME}/generate_204`
 /** The gateway has one more name, which only DNS knows. */
 export const DNS_NAME = 'vpn.lab.net'
+
+const SCHEMA = shippedSchema('check.schema.json')
 
 export interface CheckRun {
   readonly document: CheckDocument
@@ -26,30 +30,28 @@ export interface CheckRun {
 export class CheckSite {
   readonly site: IkestreamSite
   readonly web: LabHost
+  readonly gateway: IkestreamProcess
+  /** Ended by `restore`, and by `close`. */
   readonly #services: LabServices[] = []
+  readonly #lasting: LabServices
   #runs = 0
 
-  private constructor(site: IkestreamSite, web: LabHost) {
+  private constructor(site: IkestreamSite, web: LabHost, gateway: IkestreamProcess, lasting: LabServices) {
     this.site = site
     this.web = web
+    this.gateway = gateway
+    this.#lasting = lasting
   }
 
   static async open(): Promise<CheckSite> {
     const site = await IkestreamSite.open()
     const web = await site.hotel.addHost('outside', 'web')
-    const here = new CheckSite(site, web)
-    const { gateway } = site.hotel
-    await site.startGateway(undefined, {
-      listen: [gateway.address, ...(gateway.address6 === null ? [] : [gateway.address6])]
-    })
-    const webServices = await LabServices.start(web.namespace, [
-      { service: 'web', address: web.address, port: 80 }
-    ])
-    here.#lasting.push(webServices)
-    return here
+    const { address, address6 } = site.hotel.gateway
+    const listen = [address, ...(address6 === null ? [] : [address6])]
+    const gateway = await site.startGateway(undefined, { listen })
+    const plan: ServicePlan = { service: 'web', address: web.address, port: 80 }
+    return new CheckSite(site, web, gateway, await LabServices.start(web.namespace, [plan]))
   }
-
-  readonly #lasting: LabServices[] = []
 
   get hotel(): IkestreamSite['hotel'] {
     return this.site.hotel
@@ -112,7 +114,12 @@ export class CheckSite {
     const [line, ...more] = program.strayOutput
     if (line === undefined || more.length > 0)
       throw new Error(`expected one document\n${program.transcript()}`)
-    return { document: JSON.parse(line) as CheckDocument, exitCode, stderr: program.stderr }
+    const document = JSON.parse(line) as CheckDocument
+    const faults = schemaFaults(SCHEMA, document)
+    if (faults.length > 0) throw new Error(`the document does not fit its schema:\n${faults.join('\n')}`)
+    if (document.verdict.exitCode !== exitCode)
+      throw new Error(`it says ${document.verdict.exitCode}, and exits with ${exitCode}`)
+    return { document, exitCode, stderr: program.stderr }
   }
 
   /** The same for people. */
@@ -129,6 +136,18 @@ export class CheckSite {
     return program.strayOutput.join('\n')
   }
 
+  /** Starts `check --watch`; its lines come as `strayOutput`. */
+  watch(server: string, args: readonly string[]): IkestreamProcess {
+    return this.site.start(
+      this.site.client,
+      ['check', server, '--portal-url', PORTAL_URL, '--watch', '1', ...args],
+      {
+        stateDirectory: `${this.site.directory}/check-${this.#runs++}`,
+        wrapper: UNPRIVILEGED
+      }
+    )
+  }
+
   async restore(): Promise<void> {
     await Promise.all(this.#services.splice(0).map((services) => services.close()))
     await this.hotel.restore()
@@ -136,7 +155,7 @@ export class CheckSite {
 
   async close(): Promise<void> {
     await this.restore()
-    await Promise.all(this.#lasting.map((services) => services.close()))
+    await this.#lasting.close()
     await this.site.close()
   }
 

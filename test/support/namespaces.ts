@@ -157,3 +157,22 @@ export async function loseFragments(network: HotelNetwork, lost: boolean): Promi
       : [])
   ])
 }
+
+/** Hides every host inside, and gives each of IKE's UDP ports outside a range of its own. Needs nft. */
+export async function mapByDestination(network: HotelNetwork): Promise<void> {
+  await nft(network.middle, [
+    'table inet nat',
+    'delete table inet nat',
+    'table inet nat {',
+    '  chain post { type nat hook postrouting priority 100;',
+    '    oifname "out*" udp dport 500 masquerade to :20000-20999',
+    '    oifname "out*" udp dport 4500 masquerade to :30000-30999',
+    '    oifname "out*" masquerade; }',
+    '}'
+  ])
+}
+
+/** Hosts inside are seen as they are again. Needs nft. */
+export async function removeNat(network: HotelNetwork): Promise<void> {
+  await nft(network.middle, ['table inet nat', 'delete table inet nat'])
+}

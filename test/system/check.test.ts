@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { CheckDocument } from '../../src/check/document.ts'
-import { CheckSite, DNS_NAME, PORTAL_NAME } from '../support/check-site.ts'
+import { CheckSite, DNS_NAME, PORTAL_NAME, PORTAL_URL } from '../support/check-site.ts'
+import { expectOneError } from '../support/expect-error.ts'
 import { GATEWAY_NAME } from '../support/ikestream-site.ts'
-import { loseFragments } from '../support/namespaces.ts'
+import { addNat, loseFragments, mapByDestination, removeNat } from '../support/namespaces.ts'
 import { describeWith, has } from '../support/require.ts'
+import { waitUntil } from '../support/wait-until.ts'
 
 /** Silence is waited for; two transmissions are enough where nothing else is lost. */
 const BRISK = ['--udp-timeout', '1']
@@ -29,7 +31,7 @@ describeWith('namespaces')('ikestream check', () => {
       (one) => one.transport === transport && one.via === via && !one.address.includes(':')
     )
 
-  it('finds everything open on an open network, within the time that it has, and needs no privilege', async () => {
+  it('finds everything open on an open network, and needs no privilege', async () => {
     const { document, exitCode, stderr } = await here.check()
     expect(document.verdict.sentence).toMatch(/^UDP works, [\d.]+ ms; connect will use it$/)
     expect(exitCode).toBe(0)
@@ -43,7 +45,6 @@ describeWith('namespaces')('ikestream check', () => {
       network: { ipv4: { available: true, address: here.hotel.client.address, scope: 'private' } },
       portal: { state: 'open' }
     })
-    expect(document.durationMs).toBeLessThan(5_000)
     expect(udp(document)).toMatchObject({
       ike: { outcome: 'answered', answer: { kind: 'no-proposal-chosen', offerWasReal: false } },
       natT: {
@@ -220,6 +221,7 @@ describeWith('namespaces')('ikestream check', () => {
       expect(document.portal).toMatchObject({ state: 'portal', url: `http://${PORTAL_NAME}/login` })
       expect(document.verdict.sentence).toContain(`http://${PORTAL_NAME}/login`)
       portal.onEvent = () => undefined
+      if (manner === 'redirect' && has('tun')) await expectConnectToSaySo()
       await here.hotel.restore()
       expect((await here.check(v4)).document).toMatchObject({
         verdict: { code: 'reachable' },
@@ -227,6 +229,18 @@ describeWith('namespaces')('ikestream check', () => {
       })
     }
   )
+
+  /** The same judge, from what the ladder has seen. */
+  async function expectConnectToSaySo(): Promise<void> {
+    const brisk = ['--timeout', '3', '--portal-url', PORTAL_URL, ...(await here.site.withPsk())]
+    const error = await expectOneError(
+      here.site.connect(v4, brisk),
+      69,
+      'captive-portal',
+      /portal\.lab\/login/
+    )
+    expect(error['hint']).toMatch(/log in/)
+  }
 
   it('asks the portal’s own API, and believes it before the web', async () => {
     const identity = here.certificate(PORTAL_NAME)
@@ -266,7 +280,6 @@ describeWith('namespaces')('ikestream check', () => {
     const dead = await here.check(GATEWAY_NAME, BRISK)
     expect(dead.exitCode).toBe(69)
     expect(dead.document.verdict).toMatchObject({ code: 'walled' })
-    expect(dead.document.durationMs).toBeLessThan(5_500)
   })
 
   it('knows a machine without any network', async () => {
@@ -318,20 +331,16 @@ describeWith('namespaces')('ikestream check and names', () => {
     expect(document.dns).toMatchObject({ outcome: 'not-found', honesty: 'honest' })
   })
 
-  it('says that no name server is there, and ends in time where it is silent', async () => {
+  it('says that no name server is there, or that it is silent', async () => {
     const refused = await here.check(DNS_NAME)
     expect(refused.exitCode).toBe(68)
     expect(refused.document.verdict.code).toBe('name-lookup-failed')
     await here.site.etc.write('resolv.conf', `nameserver ${here.web.address}\n`)
     await here.hotel.setFaults([{ protocol: 'udp', action: 'drop' }])
-    const startedAt = performance.now()
     const silent = await here.check(DNS_NAME)
-    const took = performance.now() - startedAt
     await here.site.etc.write('resolv.conf', `nameserver ${here.hotel.client.router}\n`)
     expect(silent.exitCode).toBe(68)
     expect(silent.document.verdict.sentence).toMatch(/no name server answers|cannot be looked up/)
-    // The C library alone would take ten seconds, and the process with it.
-    expect(took).toBeLessThan(9_000)
   })
 
   it('finds out a name server that has one answer for everything', async () => {
@@ -439,5 +448,136 @@ describeWith('namespaces')('ikestream check and proxies', () => {
     const without = await here.check(server(), [...BRISK, '--no-proxy'], { HTTPS_PROXY: url })
     expect(without.exitCode).toBe(0)
     expect(without.document.streams.every(({ via }) => via === null)).toBe(true)
+  })
+})
+
+describeWith('namespaces')('ikestream check in depth', () => {
+  let here: CheckSite
+  beforeAll(async () => {
+    here = await CheckSite.open()
+  })
+  afterEach(() => here.restore())
+  afterAll(() => here?.close())
+
+  const server = (): string => here.site.gatewayAddress
+
+  it.each(['udp', 'tcp'] as const)('finds the suites that a gateway accepts, over %s', async (transport) => {
+    const { document, exitCode } = await here.check(server(), ['--proposals', '--transport', transport])
+    expect(exitCode).toBe(0)
+    const { proposals } = document
+    expect(proposals).toMatchObject({ complete: true, recommended: 'aes256gcm16-prfsha512-x25519' })
+    expect(proposals?.suites.map(({ encryption }) => encryption)).toEqual([
+      ...['aes256gcm16', 'aes128gcm16', 'chacha20poly1305'],
+      ...['aes256', 'aes192', 'aes128']
+    ])
+    expect(proposals?.suites[0]).toMatchObject({
+      groups: ['x25519', 'x448', 'ecp521', 'ecp384', 'ecp256', 'modp4096', 'modp3072', 'modp2048'],
+      prfs: ['prfsha512', 'prfsha384', 'prfsha256'],
+      integrities: []
+    })
+    expect(proposals?.suites.at(-1)?.integrities).toEqual(['sha512', 'sha384', 'sha256'])
+  })
+
+  it('logs in, sees ESP pass, and disconnects, without a device and without privileges', async () => {
+    const before = await here.site.clientState()
+    const { document, exitCode } = await here.check(server(), ['--auth', ...(await here.site.asUser())])
+    expect(exitCode).toBe(0)
+    expect(document.authentication).toMatchObject({
+      outcome: 'authenticated',
+      transport: 'udp',
+      gatewayId: GATEWAY_NAME,
+      localId: 'alice',
+      espSuite: expect.stringMatching(/^aes256gcm16/),
+      esp: { outcome: 'passes', host: server(), answersEcho: true }
+    })
+    expect(document.authentication?.virtualIps[0]).toMatch(/^10\.99\.0\./)
+    expect(document.verdict.sentence).toMatch(/connect will use it; authentication works and ESP passes$/)
+    expect(await here.site.clientState()).toBe(before)
+    await here.gateway.event('client-down')
+  })
+
+  it('says why it is not let in, with the exit code of connect', async () => {
+    const { document, exitCode, stderr } = await here.check(server(), [
+      '--auth',
+      ...(await here.site.asUser('nonsense'))
+    ])
+    expect(exitCode).toBe(77)
+    expect(document.authentication).toMatchObject({
+      outcome: 'failed',
+      code: 'eap-wrong-credentials',
+      esp: null
+    })
+    expect(document.verdict).toMatchObject({ code: 'reachable', works: true })
+    expect(document.verdict.sentence).toMatch(/; but: The gateway refused the user name/)
+    expect(`${JSON.stringify(document)}${stderr}`).not.toContain('nonsense')
+  })
+
+  it('finds out that ESP is lost where IKE passes', async () => {
+    const box = await here.site.startMiddlebox({ esp: false })
+    const { document } = await here.check(box.address, [
+      '--auth',
+      '--transport',
+      'udp',
+      ...(await here.site.withPsk())
+    ])
+    expect(document.authentication).toMatchObject({ outcome: 'authenticated', esp: { outcome: 'silent' } })
+    expect(document.verdict.sentence).toMatch(/nothing came back through ESP$/)
+  })
+
+  it.each(['udp', 'tls'] as const)('measures what passes through the tunnel over %s', async (transport) => {
+    const args = ['--bandwidth', '1', '--transport', transport, ...(await here.site.withPsk())]
+    const { document, exitCode } = await here.check(server(), args)
+    expect(exitCode).toBe(0)
+    const { bandwidth } = document
+    expect(bandwidth).toMatchObject({ host: server(), packetBytes: 1200 })
+    expect(bandwidth?.received).toBeGreaterThan(16)
+    expect(bandwidth?.mbitPerSecond).toBeGreaterThan(0)
+    expect(bandwidth?.durationMs).toBeGreaterThanOrEqual(1000)
+  })
+
+  it('wants no credentials and asks for none without --auth', async () => {
+    // Nothing of what was given for a session is sent, nor even read.
+    const { exitCode } = await here.check(server(), ['--user', 'alice', '--password-file', '/nowhere'])
+    expect(exitCode).toBe(0)
+  })
+
+  it('tells what changes, and nothing else, as long as it is wanted', async () => {
+    const watching = here.watch(server(), ['--json', '--transport', 'tcp'])
+    const documents = () => watching.strayOutput.map((line) => JSON.parse(line) as CheckDocument)
+    await waitUntil('the first check', () => documents().length === 1)
+    expect(documents()[0]?.verdict).toMatchObject({ works: true })
+    await here.hotel.setFaults([{ protocol: 'tcp', ports: [4500], action: 'refuse' }])
+    await waitUntil('the refusal', () => documents().length === 2)
+    expect(documents()[1]?.verdict).toMatchObject({ works: false, exitCode: 69 })
+    await here.hotel.restore()
+    await waitUntil('the recovery', () => documents().length === 3)
+    watching.kill('SIGINT')
+    expect(await watching.exit).toBe(0)
+    expect(documents().map(({ verdict }) => verdict.works)).toEqual([true, false, true])
+  })
+
+  it.runIf(has('nft'))('proves how a NAT maps ports once it knows the public address', async () => {
+    await addNat(here.hotel)
+    const outer = here.hotel.gateway.router
+    const { document } = await here.check(server(), ['--public-address', outer])
+    const entry = document.udp[0]
+    expect(entry?.nat).toMatchObject({ present: true, publicAddress: outer, mappingVaries: false })
+    expect(entry?.nat?.mappedPorts.map(({ gatewayPort }) => gatewayPort)).toEqual([500, 4500])
+    expect(entry?.nat?.portPreserved).toBe(true)
+    await mapByDestination(here.hotel)
+    const varying = await here.check(server(), ['--public-address', outer])
+    expect(varying.document.udp[0]?.nat).toMatchObject({
+      present: true,
+      mappingVaries: true,
+      portPreserved: false
+    })
+    expect(varying.document.findings.map(({ code }) => code)).toContain('nat-varies')
+    const unknown = await here.check(server())
+    expect(unknown.document.udp[0]?.nat).toMatchObject({
+      present: true,
+      publicAddress: null,
+      mappingVaries: null
+    })
+    await removeNat(here.hotel)
   })
 })
