@@ -85,7 +85,23 @@ function tell(reporter: Reporter, event: GatewayEvent): void {
         `${event.identity} is gone (${event.reason}): ${event.bytesIn} bytes in, ${event.bytesOut} out`
       )
       return
+    case 'cluster':
+      reporter.line(clusterLine(event))
+      return
     case 'error':
       reporter.line(event.message, 'bad')
   }
+}
+
+function clusterLine({
+  node,
+  role,
+  reason,
+  peer,
+  ready,
+  sessions
+}: Extract<GatewayEvent, { event: 'cluster' }>): string {
+  const other = peer === null ? 'alone' : `with ${peer}`
+  const state = role === 'active' || ready ? `${sessions} sessions` : 'not ready'
+  return `Node ${node} is ${role} (${reason}), ${other}: ${state}`
 }

@@ -19,6 +19,7 @@ import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import { type Cidr, parseCidr } from '../wire/cidr.ts'
 import { isDomainName } from '../wire/domain-name.ts'
 import { IdType } from '../wire/ike-constants.ts'
+import { readClusterFile } from './cluster-file.ts'
 import { loadCertificateAndKey } from './credentials.ts'
 import { readInput } from './files.ts'
 import type { GatewayFlags } from './gateway-settings.ts'
@@ -64,7 +65,8 @@ export async function resolveGatewayOptions(
     cookies: flags.cookies,
     maxHalfOpen: flags.maxHalfOpen,
     sockets: socketSettings(flags, log),
-    limits: {}
+    limits: {},
+    cluster: flags.cluster === undefined ? undefined : await readClusterFile(flags.cluster, log)
   }
 }
 

@@ -93,7 +93,8 @@ const SETTINGS: readonly Setting[] = [
   { flags: '--ike-proposal <p>', description: "IKE suite in strongSwan's keywords", repeatable: true },
   { flags: '--esp-proposal <p>', description: "ESP suite in strongSwan's keywords", repeatable: true },
   { flags: '--ike-lifetime <s>', description: 'rekey the IKE SA within this time', number: SECONDS },
-  { flags: '--child-lifetime <s>', description: 'rekey Child SAs within this time', number: SECONDS }
+  { flags: '--child-lifetime <s>', description: 'rekey Child SAs within this time', number: SECONDS },
+  { flags: '--cluster <file>', description: 'be a node of a high-availability pair', isFile: true }
 ]
 
 /** The options as commander leaves them, completed from the configuration file. */
@@ -124,6 +125,7 @@ export interface GatewayFlags extends SocketFlags {
   readonly espProposal?: readonly string[]
   readonly ikeLifetime?: number
   readonly childLifetime?: number
+  readonly cluster?: string
 }
 
 export function addGatewayOptions(command: Command): Command {
@@ -168,7 +170,7 @@ export function applyConfigFile(command: Command, text: string, path: string): v
   }
 }
 
-function parseToml(text: string, path: string): Record<string, unknown> {
+export function parseToml(text: string, path: string): Record<string, unknown> {
   try {
     return parse(text)
   } catch (cause) {

@@ -38,8 +38,11 @@ export interface SadOptions {
   readonly softLimits?: SoftLimits | undefined
 }
 
-/** With fewer sequence numbers left than this, a rekeying is asked for: a tenth of what there are without ESN. */
-const SEQUENCE_RESERVE = 0.1 * 0x1_0000_0000
+/**
+ * With fewer sequence numbers left than this, a rekeying is asked for: half of what there are without ESN. Takeovers of a cluster
+ * use them up in large steps.
+ */
+const SEQUENCE_RESERVE = 2 ** 31
 
 export class Sad {
   readonly #options: SadOptions

@@ -92,6 +92,16 @@ export class AddressPool {
     return undefined
   }
 
+  /** Another node leased this address to the peer. */
+  adopt(peer: string, address: Uint8Array): void {
+    for (const pool of this.#pools) {
+      const index = indexOf(pool, address)
+      if (index === undefined) continue
+      pool.leases.set(index, peer)
+      remember(pool, peer, index)
+    }
+  }
+
   release(peer: string, address: Uint8Array): void {
     for (const pool of this.#pools) {
       const index = indexOf(pool, address)

@@ -65,6 +65,14 @@ export class Clients {
     return this.#peers.size
   }
 
+  /** A session's Child SAs, and a number that changes with every packet. */
+  dataOf(session: IkeSession): { readonly children: readonly ChildSa[]; readonly activity: number } {
+    const peer = this.#peers.get(session)
+    if (peer === undefined) return { children: [], activity: 0 }
+    const { packetsIn, packetsOut, dummies } = peer.link.counters
+    return { children: peer.sad.children, activity: packetsIn + packetsOut + dummies }
+  }
+
   // ---- what the engine says
 
   onSessionEvent(session: IkeSession, event: SessionEvent): void {
@@ -114,7 +122,8 @@ export class Clients {
       identity: peer.identity,
       virtualIps: peer.virtualIps,
       transport: event.path.transport,
-      remote: remoteOf(event.path)
+      remote: remoteOf(event.path),
+      resumed: event.info.resumed
     })
   }
 

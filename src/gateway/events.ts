@@ -4,6 +4,7 @@
  */
 import type { IkeCloseReason } from '../ike/types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
+import type { NodeRole } from './cluster-protocol.ts'
 
 export interface ListeningAddress {
   /** `udp` on the NAT traversal port carries ESP, on the other one IKE only. */
@@ -31,6 +32,8 @@ export type GatewayEvent =
       readonly transport: TransportKind
       /** `address:port`, or `[address]:port`. */
       readonly remote: string
+      /** Taken over from the other node of a cluster. */
+      readonly resumed: boolean
     }
   | {
       readonly event: 'client-moved'
@@ -47,5 +50,19 @@ export type GatewayEvent =
       readonly reason: IkeCloseReason
       readonly bytesIn: number
       readonly bytesOut: number
+    }
+  | {
+      readonly event: 'cluster'
+      readonly node: string
+      readonly role: NodeRole
+      /** What has changed: `elected`, `peer-gone`, `ready` and so on. */
+      readonly reason: string
+      /** Counts takeovers. */
+      readonly term: number
+      /** The other node, while it is linked. */
+      readonly peer: string | null
+      /** It serves; or, as a standby, could go on with every session. */
+      readonly ready: boolean
+      readonly sessions: number
     }
   | { readonly event: 'error'; readonly code: string; readonly message: string }

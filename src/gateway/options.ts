@@ -9,6 +9,7 @@ import type { Secret } from '../secret.ts'
 import type { SocketSettings } from '../transport/socket-settings.ts'
 import type { Cidr } from '../wire/cidr.ts'
 import type { Proposal } from '../wire/ike-message.ts'
+import type { ClusterOptions } from './cluster-options.ts'
 
 export interface GatewayPorts {
   readonly ike: number
@@ -88,4 +89,6 @@ export interface GatewayOptions {
   readonly maxHalfOpen: number
   readonly sockets?: SocketSettings | undefined
   readonly limits: Partial<GatewayLimits>
+  /** Undefined: it is alone. */
+  readonly cluster?: ClusterOptions | undefined
 }

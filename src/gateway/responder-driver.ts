@@ -7,6 +7,7 @@
  */
 import type { Clock } from '../clock.ts'
 import type { IkeResponder } from '../ike/responder.ts'
+import type { RestoreInputs } from '../ike/restore.ts'
 import type { IkeSession } from '../ike/session.ts'
 import type { IkeOutput } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
@@ -18,6 +19,8 @@ export type SessionEvent = Exclude<IkeOutput, { type: 'send' | 'wait' | 'log' }>
 export interface ResponderDriverEvents {
   send(message: Uint8Array, path: Path, session: IkeSession | undefined): void
   onEvent(session: IkeSession, event: SessionEvent): void
+  /** An input and all that followed from it are done. */
+  onSettled?(): void
   /** A bug: the engine threw. */
   onFault(error: unknown): void
 }
@@ -56,6 +59,15 @@ export class ResponderDriver {
     this.#apply((now) => apply(session, now))
   }
 
+  /** Goes on with a session of another member of the cluster. @returns false when that is not possible */
+  adopt(inputs: RestoreInputs): boolean {
+    let adopted = false
+    this.#apply((now) => {
+      adopted = this.#responder.adopt(now, inputs) !== undefined
+    })
+    return adopted
+  }
+
   dispose(): void {
     this.#disposed = true
     this.#timer?.cancel()
@@ -82,6 +94,7 @@ export class ResponderDriver {
         if (next === undefined) break
         this.#handle(next.session, next.output)
       }
+      this.#events.onSettled?.()
     } finally {
       this.#draining = false
     }

@@ -22,6 +22,15 @@ export interface CookieInputs {
   readonly spiI: bigint
 }
 
+/** What makes cookies good at another member of a cluster, too. */
+export interface CookieSecrets {
+  readonly version: number
+  readonly secret: Uint8Array
+  readonly previous: Uint8Array | undefined
+  /** Since the secret was made. */
+  readonly ageMs: number
+}
+
 export class CookieJar {
   readonly #random: RandomSource
   #version = 0
@@ -37,6 +46,25 @@ export class CookieJar {
   make(now: number, inputs: CookieInputs): Uint8Array {
     this.#rotate(now)
     return concat(Uint8Array.of(this.#version), macOf(this.#secret, inputs))
+  }
+
+  /** Counts the secrets. */
+  get version(): number {
+    return this.#version
+  }
+
+  secrets(now: number): CookieSecrets {
+    this.#rotate(now)
+    const ageMs = now - (this.#changedAt ?? now)
+    return { version: this.#version, secret: this.#secret, previous: this.#previous, ageMs }
+  }
+
+  /** Goes on with those of another member. */
+  use(now: number, { version, secret, previous, ageMs }: CookieSecrets): void {
+    this.#version = version
+    this.#secret = secret
+    this.#previous = previous
+    this.#changedAt = now - ageMs
   }
 
   /** Made with the current secret or the one before. */

@@ -13,9 +13,10 @@ import { ExchangeType, NotifyType, PayloadType } from '../wire/ike-constants.ts'
 import type { DecodedHeader } from '../wire/ike-header.ts'
 import { espSpiToBytes, findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
-import { CookieJar } from './cookie.ts'
+import { CookieJar, type CookieSecrets } from './cookie.ts'
 import { UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
 import { Queue } from './queue.ts'
+import type { RestoreInputs } from './restore.ts'
 import { IkeSession, type IkeSessionOptions } from './session.ts'
 import type { IkeEnvironment, IkeOutput, ResponderConfig } from './types.ts'
 
@@ -61,6 +62,30 @@ export class IkeResponder {
   /** IKE SAs that are not authenticated yet. */
   get halfOpen(): number {
     return this.#halfOpen
+  }
+
+  /** Cookies that this responder made are good at another one that has these. */
+  cookieSecrets(now: number): CookieSecrets {
+    return this.#cookies.secrets(now)
+  }
+
+  useCookieSecrets(now: number, secrets: CookieSecrets): void {
+    this.#cookies.use(now, secrets)
+  }
+
+  /**
+   * Goes on with a session that another member of the cluster had.
+   * @returns undefined when that is not possible
+   */
+  adopt(now: number, inputs: RestoreInputs): IkeSession | undefined {
+    const session = IkeSession.restore(now, this.#config, this.#environment, inputs, this.#options)
+    if (session === undefined) return undefined
+    const { address } = inputs.path.remote
+    // Repetitions of its IKE_SA_INIT are long over: nothing has to be found by that.
+    const entry: Entry = { session, spis: new Set(), origin: '', address, established: true }
+    this.#entries.set(session, entry)
+    this.#drain(entry)
+    return session
   }
 
   /** One IKE message as it came, without non-ESP marker or stream length. */
@@ -259,7 +284,7 @@ export class IkeResponder {
   #forget(entry: Entry): void {
     if (!this.#entries.delete(entry.session)) return
     if (!entry.established) this.#halfOpen--
-    this.#byOrigin.delete(entry.origin)
+    if (this.#byOrigin.get(entry.origin) === entry) this.#byOrigin.delete(entry.origin)
     for (const spi of entry.spis) this.#bySpi.delete(spi)
   }
 

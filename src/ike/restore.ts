@@ -78,7 +78,7 @@ export function restoreState(state: SessionState, inputs: RestoreInputs): boolea
   const known = snapshot.children.filter(({ spiIn }) => inputs.esp.has(spiIn))
   const children = known.flatMap((child) => restoreChild(state, child))
   const sending = children.find(({ isLive }) => isLive)
-  announceEstablished(state, current, sending === undefined ? undefined : espSuiteOf(sending))
+  announceEstablished(state, current, sending && espSuiteOf(sending), true)
   for (const child of known) announceChild(state, child, inputs.esp)
   restoreDeadlines(state, inputs)
   pursue(state, inputs)

@@ -12,6 +12,7 @@ import { ExchangeType, NotifyType } from '../wire/ike-constants.ts'
 import { notify } from '../wire/ike-helpers.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { Dispatcher } from './dispatcher.ts'
+import { MAX_MESSAGE_ID } from './exchange-manager.ts'
 import type { IkeSa } from './ike-sa.ts'
 import type { IkeSaState } from './lifecycle.ts'
 import { armRetransmission, sendRequest } from './messenger.ts'
@@ -103,7 +104,7 @@ export class IkeSession {
   messageIds(): MessageIds[] {
     return this.#state.sas.map(({ number, exchanges }) => ({
       number,
-      nextRequestId: exchanges.highestUsedId + 1,
+      nextRequestId: Math.min(exchanges.highestUsedId + 1, MAX_MESSAGE_ID),
       expectedRequestId: exchanges.expectedRequestId
     }))
   }
@@ -266,9 +267,9 @@ export class IkeSession {
     return this.#state.established ? this.#state.peerName : ''
   }
 
-  /** Ends the session without a word: the peer has forgotten it and begun another. */
-  replaced(): void {
-    this.#state.end('replaced', undefined)
+  /** Ends the session without a word: the peer has forgotten it and begun another, or another node goes on with it. */
+  replaced(reason: 'replaced' | 'handed-over' = 'replaced'): void {
+    this.#state.end(reason, undefined)
     this.#dispatcher.dispose()
   }
 

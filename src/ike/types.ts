@@ -155,6 +155,8 @@ export interface EstablishedInfo {
   readonly mobike: boolean
   readonly natLocal: boolean
   readonly natRemote: boolean
+  /** Taken over from another member of a cluster, not set up here. */
+  readonly resumed: boolean
 }
 
 export type IkeOutput =
@@ -198,3 +200,4 @@ export type IkeCloseReason =
   | 'protocol-error'
   | 'expired'
   | 'replaced'
+  | 'handed-over'

@@ -6,7 +6,7 @@
 /** Flags of `open` that are the same on both architectures. */
 export const OpenFlag = { RDONLY: 0, WRONLY: 1, RDWR: 2, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const
 
-export const AddressFamily = { UNIX: 1, INET: 2, NETLINK: 16, INET6: 10 } as const
+export const AddressFamily = { UNIX: 1, INET: 2, INET6: 10, NETLINK: 16, PACKET: 17 } as const
 
 /** Types of `socket`, to be combined with `NONBLOCK` and `CLOEXEC`. */
 export const SocketType = { STREAM: 1, DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const

@@ -1,5 +1,5 @@
 /**
- * `struct sockaddr_in` and `struct sockaddr_in6` of Linux, to bytes and back.
+ * `struct sockaddr_in` and `struct sockaddr_in6` of Linux, to bytes and back; and `struct sockaddr_ll`.
  * @module
  */
 import { AddressFamily } from './libc-constants.ts'
@@ -42,6 +42,16 @@ export function encodeSockaddr(endpoint: {
 }): Buffer {
   const buffer = Buffer.from(new ArrayBuffer(SOCKADDR_IN6_LENGTH))
   return buffer.subarray(0, writeSockaddr(buffer, 0, endpoint.address, endpoint.port, endpoint.scopeId))
+}
+
+const SOCKADDR_LL_LENGTH = 20
+
+/** `struct sockaddr_ll` that stands for a network interface, for sending whole frames. */
+export function encodeLinkSockaddr(interfaceIndex: number): Buffer {
+  const buffer = Buffer.from(new ArrayBuffer(SOCKADDR_LL_LENGTH))
+  buffer.writeUInt16LE(AddressFamily.PACKET, 0)
+  buffer.writeInt32LE(interfaceIndex, 4)
+  return buffer
 }
 
 /** @returns undefined for another family, or when the structure is cut short */

@@ -11,7 +11,12 @@ import { SystemCallError } from '../native/libc.ts'
 import { Errno } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
-import { decodeSockaddr } from '../native/sockaddr.ts'
+import {
+  decodeSockaddr,
+  encodeSockaddr,
+  SOCKADDR_IN_LENGTH,
+  SOCKADDR_IN6_LENGTH
+} from '../native/sockaddr.ts'
 import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
@@ -125,6 +130,23 @@ export class UdpServer {
   /** Can ESP travel on it? Not on the port of plain IKE. */
   carriesEsp(path: Path): boolean {
     return path instanceof ListenerPath && path.listener.natT
+  }
+
+  /**
+   * The path between two ends that it has never heard from: another machine had the address before.
+   * @returns undefined when nothing listens there for NAT traversal
+   */
+  pathBetween(local: Endpoint, remote: Endpoint): Path | undefined {
+    const localAddress = addressToBytes(local.address)
+    const remoteAddress = addressToBytes(remote.address)
+    if (localAddress === undefined || remoteAddress?.length !== localAddress.length) return undefined
+    const listener = this.#listeners.find(
+      ({ natT, socket, bound }) =>
+        natT && socket.port === local.port && isWithin(addressToBytes(bound.address), localAddress)
+    )
+    if (listener === undefined) return undefined
+    const sockaddr = encodeSockaddr({ address: remoteAddress, port: remote.port })
+    return this.#pathOf(listener, sockaddr, localAddress)
   }
 
   sendIke(message: Uint8Array, path: Path): void {
@@ -241,17 +263,25 @@ export class UdpServer {
     return espSeen
   }
 
+  /** The same key as `UdpServerSocket.senderKey` gives a datagram. */
+  #pathOf(listener: Listener, sockaddr: Buffer, localAddress: Uint8Array): ListenerPath {
+    const key = `${listener.socket.port}/${sockaddr.toString('latin1')}${Buffer.from(localAddress).toString('latin1')}`
+    return this.#paths.of(key, () => new ListenerPath(listener, key, sockaddr, localAddress))
+  }
+
   /** Datagrams of another peer that a socket caught before it was connected. */
   #onForeign(caught: ListenerPath, sockaddr: Buffer, length: number, segment: number, ecn: number): void {
     const { listener, localAddress } = caught
-    const end = localAddress.length === 4 ? 16 : 28
-    const key = `${listener.socket.port}/${sockaddr.toString('latin1', 0, end)}${Buffer.from(localAddress).toString('latin1')}`
-    const path = this.#paths.of(
-      key,
-      () => new ListenerPath(listener, key, Buffer.from(sockaddr.subarray(0, end)), localAddress)
-    )
+    const end = localAddress.length === 4 ? SOCKADDR_IN_LENGTH : SOCKADDR_IN6_LENGTH
+    const path = this.#pathOf(listener, Buffer.from(sockaddr.subarray(0, end)), localAddress)
     if (this.#demultiplex(path, length, segment, ecn)) this.#handlers?.onEspBatchEnd()
   }
+}
+
+/** Does a socket bound to `bound` get what is sent to `address`? */
+function isWithin(bound: Uint8Array | undefined, address: Uint8Array): boolean {
+  if (bound?.length !== address.length) return false
+  return bound.every((byte) => byte === 0) || bound.every((byte, index) => byte === address[index])
 }
 
 function wanted(addresses: readonly string[]): Uint8Array[] {

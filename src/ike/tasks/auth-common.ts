@@ -111,7 +111,12 @@ export function markAuthenticated(state: SessionState, sa: IkeSa): void {
 }
 
 /** Says `established`; the Child SA, if there is one, is told of right after. */
-export function announceEstablished(state: SessionState, sa: IkeSa, espSuite: string | undefined): void {
+export function announceEstablished(
+  state: SessionState,
+  sa: IkeSa,
+  espSuite: string | undefined,
+  resumed = false
+): void {
   const { path, features, localIdentity, remoteIdentity } = state
   if (path === undefined) return
   state.emit({
@@ -134,7 +139,8 @@ export function announceEstablished(state: SessionState, sa: IkeSa, espSuite: st
       cluster: features.messageIdSync,
       mobike: features.mobike,
       natLocal: state.natLocal,
-      natRemote: state.natRemote
+      natRemote: state.natRemote,
+      resumed
     }
   })
 }
