@@ -83,22 +83,17 @@ export class AddressPool {
       if (pool.family !== family) continue
       const index = pickIndex(pool, peer, preferred)
       if (index === undefined) continue
-      const held = pool.leases.get(index)
-      if (held === undefined) pool.leases.set(index, { peer, holders: 1 })
-      else held.holders++
-      remember(pool, peer, index)
+      hold(pool, peer, index)
       return leaseAt(pool, index)
     }
     return undefined
   }
 
-  /** Another node leased this address to the peer. */
+  /** Another node of a cluster leased this address to the peer; to be released as often as it was adopted. */
   adopt(peer: string, address: Uint8Array): void {
     for (const pool of this.#pools) {
       const index = indexOf(pool, address)
-      if (index === undefined) continue
-      pool.leases.set(index, peer)
-      remember(pool, peer, index)
+      if (index !== undefined) hold(pool, peer, index)
     }
   }
 
@@ -132,6 +127,13 @@ function pickIndex(pool: Pool, peer: string, preferred: Uint8Array | undefined):
     }
   }
   return undefined
+}
+
+function hold(pool: Pool, peer: string, index: number): void {
+  const held = pool.leases.get(index)
+  if (held?.peer === peer) held.holders++
+  else pool.leases.set(index, { peer, holders: 1 })
+  remember(pool, peer, index)
 }
 
 function remember(pool: Pool, peer: string, index: number): void {

@@ -28,7 +28,7 @@ export interface StoredSession {
 }
 
 export interface StoreEvents {
-  /** A session is there, or is there no longer: its virtual addresses are taken, or free. */
+  /** A session is there, or is there no longer: once each. What replaces another comes before that goes. */
   onPut(snapshot: SessionSnapshot): void
   onDrop(snapshot: SessionSnapshot): void
   onMalformed(problem: string): void
@@ -98,8 +98,10 @@ export class ClusterStore {
     const before = this.#sessions.get(session)
     this.#confirmed?.add(session)
     this.#sessions.set(session, { snapshot: snapshot.value, esp: esp.value, toldAt: now, countedAt: now })
-    if (before !== undefined) disposeStored(before)
     this.#events.onPut(snapshot.value)
+    if (before === undefined) return
+    disposeStored(before)
+    this.#events.onDrop(before.snapshot)
   }
 
   #drop(session: number): void {
