@@ -10,12 +10,13 @@ import { type SegmentFields, segment } from '../../support/tcp-segments.ts'
 function coalesce(
   packets: readonly Uint8Array[],
   enabled = true,
-  batch = Number.POSITIVE_INFINITY
+  batch = Number.POSITIVE_INFINITY,
+  udp = enabled
 ): Uint8Array[] {
   const frames: Uint8Array[] = []
   const coalescer = new Coalescer(
     (buffer, offset, length) => frames.push(buffer.slice(offset, offset + length)),
-    { tcp: enabled, udp: enabled }
+    { tcp: enabled, udp }
   )
   packets.forEach((packet, index) => {
     const buffer = new Uint8Array(packet.length + 32).fill(0xdd)
@@ -202,8 +203,65 @@ describe('coalescing', () => {
       expect(coalesce([...packets, stranger]).flatMap(cut)).toEqual([...packets, stranger])
   })
 
+  it.each([4, 6] as const)(
+    'makes one frame of UDP datagrams of one length and a last, shorter one (IPv%i)',
+    (family) => {
+      for (const last of [{}, { payload: [1, 2, 3] }]) {
+        const packets = run({ family, upper: 'udp', identification: 40, payload: [] }, 40, 1200, last)
+        const frames = coalesce(packets)
+        expect(frames).toHaveLength(1)
+        expect(cut(frames[0] ?? new Uint8Array(0))).toEqual(packets)
+      }
+    }
+  )
+
+  it('puts no more than 64 datagrams together, as the kernel does', () => {
+    const packets = run({ family: 4, upper: 'udp', payload: [] }, 150, 20)
+    const frames = coalesce(packets)
+    expect(frames.map((frame) => cut(frame).length)).toEqual([64, 64, 22])
+    expect(frames.flatMap(cut)).toEqual(packets)
+  })
+
+  it('leaves UDP alone where the device takes no super-packets of it', () => {
+    const packets = run({ family: 4, upper: 'udp', payload: [] }, 5, 100)
+    const bare = coalesce(packets, true, 1000, false).map((frame) => frame.slice(VNET_HEADER_LENGTH))
+    expect(bare).toEqual(packets)
+  })
+
+  it('passes datagrams without a checksum, with a wrong one, without a payload, or of another length as they are', () => {
+    const strange: readonly ((packet: Uint8Array) => void)[] = [
+      (packet) => packet.fill(0, 26, 28),
+      (packet) => packet.fill(0xee, 40, 41),
+      (packet) => packet.fill(0xff, 24, 26)
+    ]
+    for (const change of strange) {
+      const packets = run({ family: 4, upper: 'udp', payload: [] }, 3, 100)
+      change(packets[1] ?? new Uint8Array(0))
+      expect(coalesce(packets).map((frame) => frame.slice(VNET_HEADER_LENGTH))).toEqual(packets)
+    }
+    const base: SegmentFields = { family: 4, upper: 'udp', identification: 0, payload: [] }
+    for (const payload of [[], new Array<number>(101).fill(1)]) {
+      const packets = [
+        segment({ ...base, payload: new Array<number>(100).fill(1) }),
+        segment({ ...base, identification: 1, payload })
+      ]
+      expect(coalesce(packets).map((frame) => frame.slice(VNET_HEADER_LENGTH))).toEqual(packets)
+    }
+  })
+
+  it('keeps TCP and UDP of the same addresses and ports apart', () => {
+    const [tcp, udpPackets] = (['tcp', 'udp'] as const).map((upper) =>
+      run({ family: 6, upper, payload: [] }, 4, 100)
+    )
+    const mixed = (tcp ?? []).flatMap((packet, index) => [packet, udpPackets?.[index] ?? packet])
+    const frames = coalesce(mixed)
+    expect(frames).toHaveLength(2)
+    expect(byFlow(frames.flatMap(cut))).toEqual(byFlow(mixed))
+  })
+
   const flows: fc.Arbitrary<SegmentFields> = fc.record({
     family: fc.constantFrom(4 as const, 6 as const),
+    upper: fc.constantFrom('tcp' as const, 'udp' as const),
     sourcePort: fc.constantFrom(1, 2),
     sequence: fc.constantFrom(5, 0xffff_ff80),
     fragment: fc.constantFrom(0x4000, 0),
