@@ -6,13 +6,14 @@ import type { Clock } from '../clock.ts'
 
 export class Bell {
   readonly #clock: Clock
+  readonly #signal: AbortSignal
   #waiting: (() => void) | undefined
   #rung = false
 
-  /** @param signal rings for good */
+  /** @param signal everything is to end: ends every wait */
   constructor(clock: Clock, signal: AbortSignal) {
     this.#clock = clock
-    signal.addEventListener('abort', () => this.ring(), { once: true })
+    this.#signal = signal
   }
 
   /** Something happened: whoever waits, or waits next, looks. */
@@ -23,18 +24,20 @@ export class Bell {
 
   /** Resolves when it is rung, at once if that was since the last wait; or at this time. */
   wait(untilMs: number): Promise<void> {
-    if (this.#rung) {
+    if (this.#rung || this.#signal.aborted) {
       this.#rung = false
       return Promise.resolve()
     }
     return new Promise((resolve) => {
       const done = (): void => {
         timer.cancel()
+        this.#signal.removeEventListener('abort', done)
         this.#waiting = undefined
         this.#rung = false
         resolve()
       }
       const timer = this.#clock.setTimer(untilMs - this.#clock.now(), done)
+      this.#signal.addEventListener('abort', done, { once: true })
       this.#waiting = done
     })
   }
