@@ -20,6 +20,15 @@ import type { OptionValues } from './option-values.ts'
 export interface Prompting {
   readonly nonInteractive: boolean
   readonly passwordOnStdin: boolean
+  /** Secrets that a program has at hand; they win over files. */
+  readonly given?: GivenSecrets | undefined
+}
+
+export interface GivenSecrets {
+  readonly password?: Secret | undefined
+  /** As in a file: text, 0x hex or 0s base64. */
+  readonly psk?: Secret | undefined
+  readonly keyPassword?: Secret | undefined
 }
 
 export interface Credentials {
@@ -46,7 +55,8 @@ export async function loadCredentials(
 ): Promise<Credentials> {
   refuseOrphans(options, prompting)
   const remoteIdentity = identityFromText(options.text('remote-identity') ?? server)
-  if (options.text('psk-file') !== undefined) return loadPsk(options, remoteIdentity, prompting, log)
+  if (options.text('psk-file') !== undefined || prompting.given?.psk !== undefined)
+    return loadPsk(options, remoteIdentity, prompting, log)
   const certificate = await certificateOption(options, prompting, log)
   const remoteAuth: RemoteAuth = { method: 'certificate', trust: trustOf(options) }
   const user = options.text('user')
@@ -76,6 +86,7 @@ function refuseOrphans(options: OptionValues, prompting: Prompting): void {
   }
   if (options.text('user') === undefined) {
     if (options.text('password-file') !== undefined) throw needsOther('--password-file', '--user')
+    if (prompting.given?.password !== undefined) throw needsOther('A password', '--user')
     if (prompting.passwordOnStdin) throw needsOther('--passwd-on-stdin', '--user')
   }
 }
@@ -105,10 +116,8 @@ async function loadPsk(
       hint: 'Give --identity, such as user@example.com or a host name that the gateway knows.'
     })
   }
-  const text = await obtainSecret(
-    { what: 'The pre-shared key', file: options.text('psk-file'), option: '--psk-file' },
-    log
-  )
+  const file = { what: 'The pre-shared key', file: options.text('psk-file'), option: '--psk-file' }
+  const text = prompting.given?.psk ?? (await obtainSecret(file, log))
   const secret = parsePresharedKey(text)
   const common = {
     localIdentity: identityFromText(identity),
@@ -128,19 +137,19 @@ async function eapCredentials(
   prompting: Prompting,
   log: Logger
 ): Promise<Extract<LocalAuth, { method: 'eap' }>['credentials']> {
-  const wantsPassword = options.text('password-file') !== undefined || prompting.passwordOnStdin
+  const given = prompting.given?.password
+  const wantsPassword =
+    given !== undefined || options.text('password-file') !== undefined || prompting.passwordOnStdin
   const tls = certificate === undefined ? undefined : eapTls(certificate, options)
   if (tls !== undefined && !wantsPassword) return { user, tls }
-  const password = await obtainSecret(
-    {
-      what: `The password of ${user}`,
-      file: options.text('password-file'),
-      fromStdin: prompting.passwordOnStdin,
-      nonInteractive: prompting.nonInteractive,
-      option: '--password-file'
-    },
-    log
-  )
+  const request = {
+    what: `The password of ${user}`,
+    file: options.text('password-file'),
+    fromStdin: prompting.passwordOnStdin,
+    nonInteractive: prompting.nonInteractive,
+    option: '--password-file'
+  }
+  const password = given ?? (await obtainSecret(request, log))
   return { user, password, ...(tls && { tls }) }
 }
 
@@ -180,14 +189,10 @@ async function certificateOption(
 ): Promise<CertificateAndKey | undefined> {
   const path = options.text('certificate')
   if (path === undefined) return undefined
-  const passwordFile = options.text('key-password-file')
-  const password =
-    passwordFile === undefined
-      ? undefined
-      : await obtainSecret(
-          { what: 'The password of the key', file: passwordFile, option: '--key-password-file' },
-          log
-        )
+  const file = options.text('key-password-file')
+  const request = { what: 'The password of the key', file, option: '--key-password-file' }
+  const fromFile = file === undefined ? undefined : () => obtainSecret(request, log)
+  const password = prompting.given?.keyPassword ?? (await fromFile?.())
   const ask = (): Promise<Secret> =>
     obtainSecret(
       {

@@ -8,8 +8,8 @@ import { dirname, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { ConfigurationError, DataError, InputError } from '../errors.ts'
 import { nearest } from './nearest.ts'
-import { boundsText, isWithin } from './number-bounds.ts'
-import { choicesOf, isFlag, isRepeatable, numberBounds, profileKeys } from './option-specs.ts'
+import { checkOption } from './option-check.ts'
+import { profileKeys } from './option-specs.ts'
 import type { Profile } from './profile-type.ts'
 
 const MAX_PROFILE_BYTES = 1 << 20
@@ -116,23 +116,10 @@ function unknownKey(full: string, known: readonly string[], path: string, key = 
 }
 
 function checkedValue(key: string, value: unknown, path: string): unknown {
-  const bad = (wanted: string): ConfigurationError =>
-    new ConfigurationError('profile-bad-value', `${key} in ${path} must be ${wanted}.`)
-  if (key === 'proxy' && value === false) return false
-  if (isFlag(key)) {
-    if (typeof value !== 'boolean') throw bad('true or false')
-    return value
-  }
-  const bounds = numberBounds(key)
-  if (bounds !== undefined) {
-    if (!isWithin(bounds, value)) throw bad(boundsText(bounds))
-    return value
-  }
-  const list = typeof value === 'string' ? [value] : value
-  if (!Array.isArray(list) || !list.every((item) => typeof item === 'string')) throw bad('text')
-  if (!isRepeatable(key) && list.length !== 1) throw bad('one text')
-  const choices = choicesOf(key)
-  if (choices !== undefined && !list.every((item) => choices.includes(item))) throw bad(choices.join(' or '))
-  const absolute = FILE_KEYS.has(key) ? list.map((item: string) => resolve(dirname(path), item)) : list
-  return isRepeatable(key) ? absolute : absolute[0]
+  const checked = checkOption(key, value)
+  if ('wanted' in checked)
+    throw new ConfigurationError('profile-bad-value', `${key} in ${path} must be ${checked.wanted}.`)
+  if (!FILE_KEYS.has(key)) return checked.value
+  const absolute = (file: unknown): string => resolve(dirname(path), String(file))
+  return Array.isArray(checked.value) ? checked.value.map(absolute) : absolute(checked.value)
 }

@@ -10,7 +10,7 @@ import { requireSessionName } from '../host/session-name.ts'
 import type { Logger } from '../log.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { parseTrafficSelector } from '../wire/traffic-selectors.ts'
-import { loadCredentials } from './credentials.ts'
+import { type GivenSecrets, loadCredentials } from './credentials.ts'
 import type { OptionValues } from './option-values.ts'
 import { transportSettings } from './transport-settings.ts'
 
@@ -36,11 +36,13 @@ export async function resolveOptions(
   profileName: string | undefined,
   effective: OptionValues,
   flags: ConnectFlags,
-  log: Logger
+  log: Logger,
+  secrets?: GivenSecrets
 ): Promise<ConnectOptions> {
   const prompting = {
     nonInteractive: flags.nonInter === true,
-    passwordOnStdin: flags.passwdOnStdin === true
+    passwordOnStdin: flags.passwdOnStdin === true,
+    given: secrets
   }
   const credentials = await loadCredentials(effective, server, prompting, log)
   const milliseconds = (name: string): number | undefined => millisecondsOf(effective, name)
