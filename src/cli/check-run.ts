@@ -10,6 +10,7 @@ import { systemClock } from '../clock.ts'
 import { judge } from '../diagnosis/judge.ts'
 import { SystemCommandRunner } from '../host/commands.ts'
 import type { Logger } from '../log.ts'
+import type { GivenSecrets } from './credentials.ts'
 import { readInput } from './files.ts'
 import type { OptionValues } from './option-values.ts'
 import type { OutputFlags } from './output-options.ts'
@@ -43,7 +44,8 @@ export async function planCheck(
   profileName: string | undefined,
   effective: OptionValues,
   flags: CheckFlags,
-  log: Logger
+  log: Logger,
+  secrets?: GivenSecrets
 ): Promise<CheckPlan> {
   const options: CheckOptions = {
     server,
@@ -61,7 +63,9 @@ export async function planCheck(
     options,
     wish: {
       proposals: flags.proposals === true,
-      session: authenticates ? await resolveOptions(server, profileName, effective, flags, log) : undefined,
+      session: authenticates
+        ? await resolveOptions(server, profileName, effective, flags, log, secrets)
+        : undefined,
       bandwidthMs: bandwidthS === undefined ? undefined : bandwidthS * 1000,
       innerHost: flags.innerHost
     }

@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path/posix'
 
 /** Folders of `src/` and the floor that each is on. */
 const FLOORS: Readonly<Record<string, number>> = {
+  api: 5,
   cli: 5,
   client: 4,
   check: 4,
