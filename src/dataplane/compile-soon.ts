@@ -6,8 +6,8 @@
 import { setFlagsFromString } from 'node:v8'
 
 /**
- * How much bytecode a function runs before it is optimised: a thirteenth of V8's own figure (132 KiB). Measured: a ping
- * through an idle tunnel takes a third less time, and bulk traffic none more.
+ * How much bytecode a function runs before it is optimised: a thirteenth of V8's own figure (132 KiB). Measured on a
+ * busy machine: an idle tunnel adds a third less to a ping.
  */
 const INTERRUPT_BUDGET_BYTES = 10_000
 
