@@ -74,8 +74,8 @@ export async function planCheck(
 
 /** The time that a profile gives a session to come up says nothing about a check. */
 function timeoutSeconds(effective: OptionValues): number {
-  const given = effective.source('timeout') === 'option' ? effective.number('timeout') : undefined
-  return given ?? DEFAULT_TIMEOUT_S
+  const isMeant = ['option', 'environment'].includes(effective.source('timeout'))
+  return (isMeant ? effective.number('timeout') : undefined) ?? DEFAULT_TIMEOUT_S
 }
 
 export async function runPlan(

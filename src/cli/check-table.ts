@@ -153,7 +153,17 @@ function streamRow(stream: StreamEvidence): CheckRow {
     return row(what, 'ok', [where, 'IKE answers', rtt === null ? null : shownRtt(rtt), certificate])
   if (outcome === 'skipped') return row(what, 'info', [where, 'not asked'])
   if (outcome === 'silent') return row(what, 'bad', [where, 'opens, but no IKE answers', certificate])
-  return row(what, 'bad', [where, message ?? reason, certificate])
+  const words = via === null && reason !== null ? FAILURES[reason] : undefined
+  return row(what, 'bad', [where, words ?? message ?? reason, certificate])
+}
+
+/** Where it is plain who refuses, few words do; what a proxy says is worth repeating. */
+const FAILURES: Partial<Readonly<Record<NonNullable<StreamEvidence['reason']>, string>>> = {
+  'connection-refused': 'refused',
+  'connection-reset': 'cut off',
+  'network-unreachable': 'no route',
+  'permission-denied': "forbidden by this machine's own firewall",
+  timeout: 'no answer'
 }
 
 function certificateText(tls: NonNullable<StreamEvidence['tls']>): string {
