@@ -11,10 +11,24 @@ export interface Clock {
 /** Longest delay that Node's timers take. */
 const MAX_DELAY_MS = 2 ** 31 - 1
 
-export const systemClock: Clock = {
+let asleepMs = 0
+
+/** The machine slept, which the monotonic clock does not count: lifetimes and deadlines of the other end went on. */
+export function noteSleep(durationMs: number): void {
+  asleepMs += durationMs
+}
+
+/** Stands still while the machine sleeps. */
+export const monotonicClock: Clock = {
   now: () => performance.now(),
   setTimer(delayMs, callback) {
     const timer = setTimeout(callback, Math.max(0, Math.min(delayMs, MAX_DELAY_MS)))
     return { cancel: () => clearTimeout(timer) }
   }
+}
+
+/** Counts sleep, as far as it was noted. */
+export const systemClock: Clock = {
+  now: () => performance.now() + asleepMs,
+  setTimer: monotonicClock.setTimer
 }

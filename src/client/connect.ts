@@ -15,6 +15,7 @@ import type { Logger } from '../log.ts'
 import { NetworkMemory, networkMemoryFile } from '../transport/network-memory.ts'
 import { proxyLabel } from '../transport/proxy-url.ts'
 import { resolveServer } from '../transport/resolve.ts'
+import { sourceAddressFor } from '../transport/source-address.ts'
 import { TlsSessionCache } from '../transport/tls.ts'
 import { Captures } from './captures.ts'
 import type { ClientEvent } from './events.ts'
@@ -113,6 +114,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       return 'transport' in opened ? { transport: captures.of(opened.transport) } : opened
     },
     addresses,
+    sourceFor: sourceAddressFor,
     streamTarget:
       proxy === undefined
         ? { via: null, addresses: undefined }

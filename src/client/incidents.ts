@@ -11,7 +11,11 @@ export type Incident =
   | { readonly kind: 'stop'; readonly reason: string }
   | { readonly kind: 'transport-closed'; readonly transport: Transport; readonly failure: TransportFailure }
   | { readonly kind: 'peer-silent' | 'esp-silent'; readonly transport: Transport }
-  | { readonly kind: 'network-changed' | 'reconnect-requested' }
+  /** `isAnotherWay`: although our address is the same. */
+  | { readonly kind: 'network-changed'; readonly isAnotherWay: boolean }
+  /** No way leads to the gateway. */
+  | { readonly kind: 'cut-off'; readonly transport: Transport }
+  | { readonly kind: 'reconnect-requested' }
   | {
       readonly kind: 'ike-closed'
       readonly link: Link

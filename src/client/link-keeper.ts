@@ -192,11 +192,16 @@ export class LinkKeeper {
   }
 
   #handlers(transport: Transport, driver: IkeDriver): TransportHandlers {
-    return this.#environment.tunnel.handlers(
+    const handlers = this.#environment.tunnel.handlers(
       transport,
       (message, path) => driver.receive(message, path),
       (failure) => this.#transportClosed(transport, driver, failure)
     )
+    // ICMP errors are hints (RFC 7296 section 2.4).
+    const onTrouble = (): void => {
+      if (transport === this.#current?.transport) this.#watchdog.suspect()
+    }
+    return { ...handlers, onTrouble }
   }
 
   #transportClosed(transport: Transport, driver: IkeDriver, failure: TransportFailure): void {

@@ -24,6 +24,9 @@ const ROUND_MS = 3_000
 const PAUSE_FRACTION = 0.05
 const MAX_PAUSE_MS = 10_000
 
+/** An old SA that is heard again while a fresh one is already there has this long: a few round trips. */
+const OLD_GRACE_MS = 500
+
 export interface ReconnectWish {
   /** For the old SA; in order. */
   readonly candidates: () => readonly Candidate[]
@@ -59,6 +62,7 @@ export class Reconnection {
 
   /** @throws what the last attempt at a fresh SA ended with, once there is no time left, or no hope */
   async regain(link: Link, { candidates, order, remembered }: ReconnectWish): Promise<Regained> {
+    const { clock } = this.#environment
     const over = new AbortController()
     const signal = AbortSignal.any([this.#signal, over.signal])
     const hurry = new Bell()
@@ -73,7 +77,12 @@ export class Reconnection {
       { patient: true, news: this.#news, hurry }
     )
     const moving = this.#keepMoving(link, candidates, signal, hurry)
+    const startedAt = clock.now()
     const first = await Promise.race([climbing.catch(() => undefined), whenMoved(moving)])
+    if (first !== undefined && link.driver.session.lastHeardAt > startedAt) {
+      // The old SA is heard again, too, and is about to follow: it is worth more.
+      await Promise.race([moving, pause(OLD_GRACE_MS, clock, this.#signal).catch(() => undefined)])
+    }
     over.abort()
     const [fresh, move] = await Promise.allSettled([climbing, moving])
     const moved = move.status === 'fulfilled' ? move.value : undefined

@@ -14,7 +14,7 @@ import type { BringUpResult } from './bring-up.ts'
 import type { Connector } from './connector.ts'
 import type { PathChangedEvent } from './events.ts'
 import type { Incident } from './incidents.ts'
-import type { Link } from './link.ts'
+import { type Link, sessionPath } from './link.ts'
 import type { LinkKeeper } from './link-keeper.ts'
 import { MoveRounds } from './move-rounds.ts'
 import type { Candidate } from './openings.ts'
@@ -181,6 +181,8 @@ export class Recovery {
     onEvent({ event: 'reconnecting', reason, bytesIn, bytesOut, durationMs })
     if (clock.now() - this.#adoptedAt > STABLE_AFTER_MS) this.#retry.reset()
     const { kind, address } = link.candidate
+    // Without a path nothing is retransmitted, and nothing fails for lack of an answer: the SA lives for as long as its lifetime.
+    link.driver.input((session, now) => session.pathLost(now, sessionPath(link.transport)))
     const regained = await this.#reconnection.regain(link, {
       candidates: () => this.#candidates([kind, ...order.filter((other) => other !== kind)], link),
       order,

@@ -3,9 +3,11 @@
  * order in which all of it ends.
  * @module
  */
+import { monotonicClock, noteSleep } from '../clock.ts'
 import type { IkestreamError } from '../errors.ts'
 import type { ControlServer } from '../host/control-server.ts'
 import type { NetworkWatch } from '../host/network-watch.ts'
+import { watchWakes } from '../host/wake-watch.ts'
 import type { Logger } from '../log.ts'
 import type { Captures } from './captures.ts'
 import { openControl } from './control.ts'
@@ -109,9 +111,14 @@ async function runToEnd(parts: SessionParts): Promise<void> {
 }
 
 async function runAndTakeBack({ session, tunnel, watching, captures }: SessionParts): Promise<void> {
+  const wakes = watchWakes(({ pausedMs, asleepMs }) => {
+    noteSleep(asleepMs)
+    session.woke(pausedMs)
+  }, monotonicClock)
   try {
     await session.run()
   } finally {
+    wakes.close()
     watching.close()
     await tunnel.close()
     captures.close()

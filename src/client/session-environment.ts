@@ -24,5 +24,7 @@ export interface SessionEnvironment {
   /** What worked last on this network, if anything is remembered of it. */
   readonly recall: () => Promise<{ transport: TransportKind; address?: string | undefined } | undefined>
   readonly remember: (transport: TransportKind, address: string) => Promise<void>
+  /** Our address in packets to this one; `none`: no way leads there; undefined: cannot be found out. */
+  readonly sourceFor: (address: string) => string | 'none' | undefined
   readonly onEvent: (event: ClientEvent) => void
 }

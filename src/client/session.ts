@@ -17,6 +17,7 @@ import { LinkKeeper } from './link-keeper.ts'
 import type { ConnectOptions } from './options.ts'
 import { Recovery } from './recovery.ts'
 import type { SessionEnvironment } from './session-environment.ts'
+import { type Look, Surroundings } from './surroundings.ts'
 import { UdpReturn } from './udp-return.ts'
 import { Watchdog } from './watchdog.ts'
 
@@ -31,6 +32,7 @@ export class VpnSession {
   readonly #keeper: LinkKeeper
   readonly #connector: Connector
   readonly #udpReturn: UdpReturn
+  readonly #surroundings: Surroundings
   readonly #recovery: Recovery
   readonly #startedAt: number
   #stopReason: string | undefined
@@ -55,6 +57,11 @@ export class VpnSession {
     })
     this.#keeper = new LinkKeeper(options, environment, this.#incidents, this.#watchdog)
     this.#connector = new Connector(options, environment, signal, retry)
+    this.#surroundings = new Surroundings(
+      environment,
+      () => this.#keeper.current,
+      (look, isNews) => this.#looked(look, isNews)
+    )
     this.#udpReturn = new UdpReturn(options, environment, this.#incidents, this.#keeper, signal)
     this.#recovery = new Recovery(options, environment, {
       keeper: this.#keeper,
@@ -101,9 +108,17 @@ export class VpnSession {
     this.#incidents.push({ kind: 'reconnect-requested' })
   }
 
+  /** Something about the network may have changed. */
   networkChanged(): void {
+    this.#surroundings.hint()
+  }
+
+  /** Nothing ran for a while: timers are late, and whatever was known of the network may be wrong. */
+  woke(pausedMs: number): void {
+    this.#environment.log.log('info', 'Awake again', { afterMs: Math.round(pausedMs) })
+    this.#keeper.current?.driver.input((session, now) => session.timeout(now))
     this.#news.ring()
-    this.#incidents.push({ kind: 'network-changed' })
+    this.#surroundings.hint()
   }
 
   /** A Child SA has carried its soft limit of bytes or packets, or nearly used up its sequence numbers. */
@@ -168,9 +183,12 @@ export class VpnSession {
         return this.#recovery.espSilent(link)
       case 'network-changed':
         this.#udpReturn.trust()
-        if (await this.#environment.tunnel.repin())
-          await this.#recovery.recover(link, 'network-changed', order)
-        return
+        // Something else may have led to the new network already.
+        if (!incident.isAnotherWay && this.#surroundings.isOurs(link)) return
+        return this.#recovery.recover(link, 'network-changed', order)
+      case 'cut-off':
+        if (incident.transport !== link.transport || this.#surroundings.isOurs(link)) return
+        return this.#recovery.recover(link, 'network-unreachable', [kind, ...others])
       case 'reconnect-requested':
         return this.#recovery.recover(link, 'requested', order)
       case 'ike-closed':
@@ -179,6 +197,21 @@ export class VpnSession {
       case 'probe-udp':
         return this.#recovery.returnToUdp(link)
     }
+  }
+
+  #looked(look: Look, isNews: boolean): void {
+    if (isNews) this.#news.ring()
+    if (look === 'same') {
+      // The same address in what may be another network, or behind a NAT that has forgotten us.
+      this.#watchdog.suspect()
+      return
+    }
+    const link = this.#keeper.current
+    if (look === 'changed') {
+      const isAnotherWay = link !== undefined && this.#surroundings.isOurs(link)
+      this.#incidents.push({ kind: 'network-changed', isAnotherWay })
+    } else if (isNews && link !== undefined)
+      this.#incidents.push({ kind: 'cut-off', transport: link.transport })
   }
 
   #verdict(verdict: 'peer-silent' | 'esp-silent'): void {
@@ -198,6 +231,7 @@ export class VpnSession {
   async #end(): Promise<void> {
     this.#watchdog.stop()
     this.#udpReturn.stop()
+    this.#surroundings.close()
     this.#abort.abort(new TemporaryError('stopped', 'The session has ended.'))
     await Promise.all([this.#keeper.end(), this.#connector.farewells.settled()])
     const { connectedAt } = this.#recovery

@@ -45,6 +45,8 @@ const TICK_MS = 100
 /** Questions to those inside come in series, as long as nothing arrives: as many as prove something. */
 const PROBES = 3
 const PROBE_INTERVAL_MS = 400
+/** A change of network comes as several hints; some networks are never at rest. */
+const SUSPECT_INTERVAL_MS = 3_000
 /** Without anybody who answers such questions, whoever is heard is asked at once, then after this long, then ever less often. */
 const FIRST_SEEK_MS = 10_000
 const MAX_SEEK_MS = 1_800_000
@@ -68,6 +70,7 @@ export class Watchdog {
   #probesLeft = 0
   #nextProbeAt = 0
   #seekAt = 0
+  #suspectedAt = Number.NEGATIVE_INFINITY
   #hintedAt = Number.NEGATIVE_INFINITY
   #seekMs = FIRST_SEEK_MS
 
@@ -136,6 +139,14 @@ export class Watchdog {
       espPacketsHere: espPacketsHere + arrived
     }
     this.#arrived(this.#clock.now(), arrived)
+  }
+
+  /** Something about the network is not as it was, or ICMP says so: the peer is asked, though not at every hint. */
+  suspect(): void {
+    const now = this.#clock.now()
+    if (this.#held || this.judge.isAsked || now - this.#suspectedAt < SUSPECT_INTERVAL_MS) return
+    this.#suspectedAt = now
+    this.ask()
   }
 
   /** Somebody says that the peer has lost an SA: only the peer can tell, but it need not be given as long as otherwise. */

@@ -1,12 +1,14 @@
 /**
- * Tells when the network may have changed: an `ip monitor` child, whose lines are hints, gathered until it has been quiet for
- * a moment. What really changed is for the listener to find out.
+ * Tells when the network may have changed: an `ip monitor` child, whose lines are hints. The first of a burst is told nearly at once, the
+ * rest when it has been quiet for a moment. What really changed is for the listener to find out.
  * @module
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { type Logger, silentLogger } from '../log.ts'
 import { childEnvironment } from './commands.ts'
 
+/** The first message rarely comes alone: a route goes with its address. */
+const FIRST_MS = 50
 /** A change of network comes as dozens of messages within a few tenths of a second. */
 const QUIET_MS = 400
 /** While messages keep coming, the listener hears of them at least this often. */
@@ -71,6 +73,7 @@ class Watch implements NetworkWatch {
   #restartTimer: NodeJS.Timeout | undefined
   #restarts = 0
   #seen = { routes: false, addresses: false, links: false }
+  #first: NodeJS.Timeout | undefined
   #quiet: NodeJS.Timeout | undefined
   #longest: NodeJS.Timeout | undefined
   #closed = false
@@ -92,7 +95,7 @@ class Watch implements NetworkWatch {
 
   close(): void {
     this.#closed = true
-    for (const timer of [this.#quiet, this.#longest, this.#restartTimer]) clearTimeout(timer)
+    for (const timer of [this.#first, this.#quiet, this.#longest, this.#restartTimer]) clearTimeout(timer)
     this.#child?.kill('SIGTERM')
   }
 
@@ -145,16 +148,21 @@ class Watch implements NetworkWatch {
   #note(kind: keyof NetworkChange): void {
     if (this.#closed) return
     this.#seen[kind] = true
+    if (this.#quiet === undefined) this.#first = setTimeout(() => this.#tell(), FIRST_MS)
     clearTimeout(this.#quiet)
-    this.#quiet = setTimeout(() => this.#tell(), this.#options.quietMs ?? QUIET_MS)
+    this.#quiet = setTimeout(() => {
+      this.#quiet = undefined
+      this.#tell()
+    }, this.#options.quietMs ?? QUIET_MS)
     this.#longest ??= setTimeout(() => this.#tell(), LONGEST_WAIT_MS)
   }
 
   #tell(): void {
-    clearTimeout(this.#quiet)
+    clearTimeout(this.#first)
     clearTimeout(this.#longest)
     this.#longest = undefined
     const change = this.#seen
+    if (!change.routes && !change.addresses && !change.links) return
     this.#seen = { routes: false, addresses: false, links: false }
     this.#onChange(change)
   }

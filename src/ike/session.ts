@@ -252,6 +252,11 @@ export class IkeSession {
     return this.#state.current?.state ?? 'CREATED'
   }
 
+  /** When the peer was last heard: IKE that is authentic, or ESP that the data plane has told of. */
+  get lastHeardAt(): number {
+    return this.#state.lastReceivedAt
+  }
+
   /** A snapshot for `status`. */
   info(now: number = this.#state.now): SessionInfo {
     return sessionInfo(this.#state, now)

@@ -115,6 +115,8 @@ export interface Libc {
   /** The process leaves its terminal; fails for the leader of a process group. */
   setsid(): number
   memmove(toAddress: number, fromAddress: number, length: number): void
+  /** Writes a `struct timespec`. */
+  clockGettime(clock: number, timespecAddress: number): number
   /** 0: no such interface. */
   ifNameToIndex(name: string): number
 }
@@ -182,6 +184,7 @@ function bind(library: NativeLibrary): Libc {
     unshare: declare('int unshare(int)'),
     setsid: declare('int setsid(void)'),
     memmove: declare('void memmove(size_t, size_t, size_t)'),
+    clockGettime: declare('int clock_gettime(int, size_t)'),
     ifNameToIndex: declare('unsigned int if_nametoindex(const char *)')
   }
 }

@@ -13,7 +13,9 @@
  * | `closeBehind` | a stream ends right behind the gateway's answer with this Message ID |
  * | `noise` | forwards nothing and answers everything with rubbish: `plain` on the TLS port too, or `inside` TLS |
  *
- * Prints `{"listening":true}`, and takes lines on standard input: `reset` resets every stream, `settings <JSON>` changes settings.
+ * Prints `{"listening":true}`, and takes lines on standard input: `reset` resets every stream, `end` ends every stream in good order,
+ * `stall` reads nothing more from the streams that there are (a zero window, in time), `rebind` gives every UDP flow another port towards
+ * the gateway, as a NAT does that has forgotten it, and `settings <JSON>` changes settings.
  * Ends with its standard input.
  * @module
  */
@@ -28,6 +30,7 @@ const MARKER_LENGTH = 4
 
 let settings = JSON.parse(process.argv[2] ?? '{}')
 const streams = new Set()
+const rebinds = new Set()
 
 /** @param message from the SPIs on */
 function passes(message) {
@@ -59,9 +62,9 @@ function serveUdp(port) {
     }
     if (settings.esp === false && !isIke(packet)) return
     const key = `${from.address} ${from.port}`
-    let flow = flows.get(key)
+    const flow = flows.get(key)
     if (flow === undefined) {
-      flow = createSocket('udp4')
+      const flow = createSocket('udp4')
       flow.on('error', () => {})
       flow.on('message', (answer) => {
         const message = port === 500 ? answer : ikeOf(answer)
@@ -79,6 +82,10 @@ function serveUdp(port) {
       return
     }
     flow.send(packet, () => {})
+  })
+  rebinds.add(() => {
+    for (const flow of flows.values()) flow.close()
+    flows.clear()
   })
   return new Promise((resolve) => socket.bind(port, settings.listen, resolve))
 }
@@ -132,6 +139,14 @@ function onStream(socket) {
   })
 }
 
+/** The connection stays, and takes and gives nothing any more. */
+function stall(socket) {
+  socket.unpipe()
+  socket.pause()
+  socket.write = () => true
+  streams.delete(socket)
+}
+
 function serveStream(server, port) {
   server.on('error', () => {})
   server.on('tlsClientError', () => {})
@@ -155,5 +170,8 @@ const lines = createInterface({ input: process.stdin })
 lines.on('line', (line) => {
   if (line.startsWith('settings ')) settings = { ...settings, ...JSON.parse(line.slice(9)) }
   else if (line === 'reset') for (const socket of streams) (socket._parent ?? socket).resetAndDestroy()
+  else if (line === 'end') for (const socket of streams) socket.end()
+  else if (line === 'rebind') for (const rebind of rebinds) rebind()
+  else if (line === 'stall') for (const socket of streams) stall(socket)
 })
 lines.on('close', () => process.exit(0))

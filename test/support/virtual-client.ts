@@ -294,6 +294,7 @@ export function sessionEnvironment(site: VirtualSite, options: ConnectOptions, c
     tunnel: tunnel.asTunnel(),
     open: site.open,
     addresses: new GatewayAddresses(lookUp, site.clock),
+    sourceFor: () => site.localAddress,
     streamTarget: { via: null, addresses: undefined },
     recall: changes.recall ?? (async () => undefined),
     remember: changes.remember ?? (async () => undefined),

@@ -138,6 +138,8 @@ export class VirtualSite {
   swallow: (transport: FakeTransport, exchangeType: number) => boolean = () => false
   /** Called when the client's message is about to reach the gateway. */
   onRequest: (transport: FakeTransport, message: Uint8Array) => void = () => undefined
+  /** Where the client is. */
+  localAddress = '198.51.100.2'
   gateway: IkeResponder
   #options: SiteOptions
   readonly #wire = new Map<number, { transport: FakeTransport; path: Path }>()
@@ -215,7 +217,7 @@ export class VirtualSite {
   }
 
   makeTransport({ kind, address }: Candidate): FakeTransport {
-    const local = { address: '198.51.100.2', port: 40_000 + this.transports.length }
+    const local = { address: this.localAddress, port: 40_000 + this.transports.length }
     const first = pathPair(kind, local, { address, port: PORTS[kind] })
     let path = first.client
     this.#gatewayPaths.set(first.client.id, first.gateway)

@@ -1,5 +1,5 @@
 /** A session that is up changes its transport under running connections, which never notice. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { IkestreamProcess, JsonLine } from '../support/ikestream-process.ts'
 import { BRISK, type Download, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
 import { describeWith } from '../support/require.ts'
@@ -168,19 +168,80 @@ describeWith('namespaces', 'tun')('a session that is up', () => {
     await inVain.stop()
   })
 
-  it('follows its machine to another network', async () => {
-    const second = await site.hotel.addHost('inside', 'client', site.client)
-    const client = await connected('udp')
+  it('goes on where a NAT gives it another port', async () => {
+    const box = await site.startMiddlebox({})
+    const client = await connected('udp', [], box.address)
     const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S)
     await flowing(client, download)
-    await site.client.run(['ip', 'link', 'set', 'dev', site.hotel.client.device, 'down'])
-    try {
-      const moved = await client.event('path-changed')
-      expect(moved).toMatchObject({ from: 'udp', to: 'udp', reason: 'network-changed' })
-      expect(await download.intact(), client.transcript()).toBe(true)
+    const mark = gateway.mark
+    box.command('rebind')
+    await gateway.event('client-moved', (line) => line['to'] === 'udp', mark)
+    expect(await download.intact(), client.transcript()).toBe(true)
+    expect(client.all('path-changed').filter((line) => line['to'] !== 'udp')).toEqual([])
+    expect(client.all('reconnecting')).toEqual([])
+  })
+
+  it.each(['end', 'stall'])('comes back when its stream comes to an %s', async (how) => {
+    const box = await site.startMiddlebox({})
+    const client = await connected('tls', ['--transport', 'tls'], box.address)
+    const moved = await movedUnderDownload(client, () => box.command(how), 'tls')
+    expect(moved).toMatchObject({ reason: how === 'end' ? 'closed-by-peer' : 'peer-silent' })
+    expect(client.all('reconnecting')).toEqual([])
+  })
+
+  describe('with a second network at hand', () => {
+    const setLink = (state: 'up' | 'down') =>
+      site.client.run(['ip', 'link', 'set', 'dev', site.hotel.client.device, state])
+
+    beforeAll(async () => {
+      const second = await site.hotel.addHost('inside', 'client', site.client)
       expect(second.device).toBe('wan1')
-    } finally {
-      await site.client.run(['ip', 'link', 'set', 'dev', site.hotel.client.device, 'up'])
-    }
+    })
+    // The kernel drops routes with their device, and leaves it to a network manager to bring them back.
+    const restoreRoute = () =>
+      site.client.run(['ip', 'route', 'replace', 'default', 'via', site.hotel.client.router])
+    afterEach(async () => {
+      await setLink('up')
+      await restoreRoute()
+    })
+
+    it('follows its machine there', async () => {
+      const client = await connected('udp')
+      const moved = await movedUnderDownload(client, () => setLink('down'), 'udp')
+      expect(moved).toMatchObject({ from: 'udp', to: 'udp', reason: 'network-changed' })
+      expect(client.all('reconnecting')).toEqual([])
+    })
+
+    it('finds itself there when it goes on after a stop', async () => {
+      const client = await connected('udp')
+      client.kill('SIGSTOP')
+      await setLink('down')
+      // Longer than a busy machine makes anybody wait.
+      await site.client.run(['sleep', '3'])
+      client.kill('SIGCONT')
+      expect(await client.event('path-changed')).toMatchObject({ to: 'udp', reason: 'network-changed' })
+      expect(await site.download(1).intact(), client.transcript()).toBe(true)
+    })
+
+    it('is back when its only network is', async () => {
+      const both = async (state: 'up' | 'down') => {
+        await setLink(state)
+        await site.client.run(['ip', 'link', 'set', 'dev', 'wan1', state])
+      }
+      const client = await connected('udp')
+      const gatewayMark = gateway.mark
+      const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S)
+      await flowing(client, download)
+      await both('down')
+      await client.event('reconnecting')
+      await both('up')
+      await restoreRoute()
+      await client.event('path-changed')
+      expect(await download.intact(), client.transcript()).toBe(true)
+      // The same IKE SA, or a fresh one with the same address if that was faster.
+      expect(
+        gateway.events.slice(gatewayMark).filter(({ event }) => event === 'client-up').length
+      ).toBeLessThan(2)
+    })
   })
 })

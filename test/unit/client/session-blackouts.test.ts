@@ -71,6 +71,7 @@ describe('a session whose whole network is gone', () => {
     tunnel.repinned = true
     session.networkChanged()
     expect(await moved(1, 1000)).toBe(true)
+    tunnel.repinned = false
     await finish()
   })
 

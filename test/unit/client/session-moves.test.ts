@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { DEFAULT_SESSION_TIMINGS } from '../../../src/client/options.ts'
+import type { TransportFailure } from '../../../src/transport/types.ts'
 import { ExchangeType } from '../../../src/wire/ike-constants.ts'
-import { type SetUp, setUp } from '../../support/virtual-session.ts'
+import { KINDS, type SetUp, setUp } from '../../support/virtual-session.ts'
 import { RESET } from '../../support/virtual-site.ts'
 
 // Pauses between attempts have a random part.
@@ -11,6 +12,8 @@ beforeEach(() => {
 afterEach(() => {
   vi.restoreAllMocks()
 })
+
+const NO_ROUTE: TransportFailure = { code: 'network-unreachable', message: 'No route' }
 
 describe('a session on a stream that would rather be on UDP', () => {
   const blocked = (setUpOptions: SetUp = {}) => {
@@ -116,18 +119,99 @@ describe('a session that is told to reconnect', () => {
     expect(site.sessions).toHaveLength(1)
     await finish()
   })
+})
 
-  it('moves when the network changed under it, and only then', async () => {
-    const { connected, of, moved, session, tunnel, clock, finish } = setUp()
-    await connected()
-    tunnel.startTraffic()
+describe('a session whose network changes', () => {
+  const connectedWithTraffic = async (wanted: SetUp = {}) => {
+    const all = setUp(wanted)
+    await all.connected()
+    all.tunnel.startTraffic()
+    await all.clock.advance(1000)
+    return all
+  }
+
+  it('moves when its address is another one, at once', async () => {
+    const { of, moved, session, site, clock, finish } = await connectedWithTraffic()
     session.networkChanged()
     await clock.advance(3000)
     expect(of('path-changed')).toEqual([])
+    site.localAddress = '198.51.100.77'
+    session.networkChanged()
+    expect(await moved(1, 300)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'udp', reason: 'network-changed' })
+    expect(site.last('udp').path.local.address).toBe('198.51.100.77')
+    expect(site.sessions).toHaveLength(1)
+    await finish()
+  })
+
+  it('moves when packets to the gateway go another way, although the address is the same', async () => {
+    const { of, moved, session, tunnel, finish } = await connectedWithTraffic()
     tunnel.repinned = true
     session.networkChanged()
-    expect(await moved(1)).toBe(true)
-    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'udp', reason: 'network-changed' })
+    expect(await moved(1, 300)).toBe(true)
+    tunnel.repinned = false
+    expect(of('path-changed')[0]).toMatchObject({ reason: 'network-changed' })
+    await finish()
+  })
+
+  it('asks the gateway when everything looks the same, also without traffic, and leaves if it does not answer', async () => {
+    const { connected, of, session, site, clock, finish } = setUp()
+    await connected()
+    session.networkChanged()
+    await clock.advance(1000)
+    expect(of('liveness')).toMatchObject([{ outcome: 'alive' }])
+    await clock.advance(10_000)
+    expect(of('path-changed')).toEqual([])
+    // Another network with the same addresses, say, in which UDP is dead.
+    Object.assign(site.weather.udp, { ike: false, esp: false })
+    session.networkChanged()
+    expect(await clock.until(() => of('path-changed').length > 0, 3000)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'tcp' })
+    await finish()
+  })
+
+  it('does not ask at every hint of a network that is never at rest', async () => {
+    const { of, session, clock, finish } = await connectedWithTraffic()
+    for (let count = 0; count < 300; count++) {
+      session.networkChanged()
+      await clock.advance(100)
+    }
+    expect(of('liveness').length).toBeLessThan(15)
+    expect(of('path-changed')).toEqual([])
+    await finish()
+  })
+
+  it('says so when nothing leads to the gateway any more, and is back as soon as something does', async () => {
+    const { of, moved, session, site, tunnel, clock, finish } = await connectedWithTraffic({
+      options: { reconnectTimeoutMs: Number.POSITIVE_INFINITY }
+    })
+    const address = site.localAddress
+    site.localAddress = 'none'
+    for (const kind of KINDS) Object.assign(site.weather[kind], { open: NO_ROUTE, ike: false, esp: false })
+    session.networkChanged()
+    await clock.advance(2500)
+    expect(of('reconnecting')).toMatchObject([{ reason: 'network-unreachable' }])
+    await clock.advance(600_000)
+    site.localAddress = address
+    for (const kind of KINDS) Object.assign(site.weather[kind], { open: 0, ike: true, esp: true })
+    session.networkChanged()
+    expect(await moved(1, 300)).toBe(true)
+    await clock.advance(2000)
+    expect(site.sessions.filter(({ state }) => state === 'ESTABLISHED')).toHaveLength(1)
+    expect(tunnel.configured).toHaveLength(1)
+    await finish()
+  })
+
+  it('asks at once when it wakes up, and moves where it was moved in its sleep', async () => {
+    const { connected, of, moved, session, site, clock, finish } = setUp()
+    await connected()
+    session.woke(60_000)
+    await clock.advance(1000)
+    expect(of('liveness')).toMatchObject([{ outcome: 'alive' }])
+    site.localAddress = '198.51.100.77'
+    session.woke(60_000)
+    expect(await moved(1, 1500)).toBe(true)
+    expect(of('path-changed')[0]).toMatchObject({ reason: 'network-changed' })
     await finish()
   })
 })

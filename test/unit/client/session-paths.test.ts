@@ -118,7 +118,7 @@ describe('a session whose path falls silent', () => {
     Object.assign(site.weather.udp, { ike: false, esp: false })
     expect(await moved(1)).toBe(true)
     expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'tcp', reason: 'peer-silent' })
-    expect(of('path-changed')[0]?.outageMs).toBeLessThan(3000)
+    expect(of('path-changed')[0]?.outageMs).toBeLessThan(2000)
     expect(of('reconnecting')).toEqual([])
     await finish()
   })

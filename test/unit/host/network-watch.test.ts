@@ -75,14 +75,25 @@ describe('watching', () => {
     vi.useRealTimers()
   })
 
-  it('gathers a burst into one change, also when lines come in pieces', () => {
-    monitors[0]?.say(`${LINES.link}\n${LINES.route.slice(0, 20)}`)
-    vi.advanceTimersByTime(300)
+  it('tells the beginning of a burst nearly at once, and the rest together, also when lines come in pieces', () => {
+    monitors[0]?.say(`${LINES.link}\n${LINES.address}\n${LINES.route.slice(0, 20)}`)
+    vi.advanceTimersByTime(50)
+    expect(heard.splice(0)).toEqual([{ routes: false, addresses: true, links: true }])
     monitors[0]?.say(`${LINES.route.slice(20)}\n${LINES.ownRoute}\n`)
+    vi.advanceTimersByTime(300)
+    monitors[0]?.say(`${LINES.address}\n`)
     vi.advanceTimersByTime(399)
     expect(heard).toEqual([])
     vi.advanceTimersByTime(1)
-    expect(heard).toEqual([{ routes: true, addresses: false, links: true }])
+    expect(heard.splice(0)).toEqual([{ routes: true, addresses: true, links: false }])
+    vi.advanceTimersByTime(10_000)
+    expect(heard).toEqual([])
+  })
+
+  it('says nothing more when the beginning was all', () => {
+    monitors[0]?.say(`${LINES.link}\n`)
+    vi.advanceTimersByTime(10_000)
+    expect(heard).toEqual([{ routes: false, addresses: false, links: true }])
   })
 
   it('does not wait for ever for quiet', () => {
