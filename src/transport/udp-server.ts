@@ -21,6 +21,7 @@ import { addressFromBytes, addressToBytes } from '../wire/address.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { formatEndpoint } from './failure.ts'
+import { RECEIVE_BYTES, receiveMemory } from './receive-memory.ts'
 import { DEFAULT_UDP_BUFFER_BYTES, type SocketSettings } from './socket-settings.ts'
 import type { Transport } from './types.ts'
 import { coalescingWanted } from './udp-offload.ts'
@@ -52,7 +53,6 @@ export interface UdpServerHandlers {
 }
 
 export const DEFAULT_MAX_PATHS = 8192
-const RECEIVE_BYTES = 65_536
 const READS_PER_EVENT = 32
 const MAX_DATAGRAM_BYTES = 65_507
 
@@ -84,8 +84,8 @@ export class UdpServer {
   readonly #paths: UdpPathTable<ListenerPath>
   readonly #offload: boolean
   readonly #socketBufferBytes: number
-  readonly #receiveBuffer = nativeBuffer(RECEIVE_BYTES)
-  readonly #receiveAddress = addressOf(this.#receiveBuffer)
+  readonly #receiveBuffer = receiveMemory().buffer
+  readonly #receiveAddress = receiveMemory().address
   readonly #sendBuffer = nativeBuffer(MAX_DATAGRAM_BYTES)
   readonly #sendAddress = addressOf(this.#sendBuffer)
   #handlers: UdpServerHandlers | undefined

@@ -17,6 +17,7 @@ import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { abortedError, failureOf, formatEndpoint, wrapSystemError } from './failure.ts'
 import { nextPathId } from './path-id.ts'
+import { RECEIVE_BYTES, receiveMemory } from './receive-memory.ts'
 import { DEFAULT_UDP_BUFFER_BYTES } from './socket-settings.ts'
 import type { EspTransmit, Transport, TransportFacts, TransportFailure, TransportHandlers } from './types.ts'
 import { openUdpDatagram } from './udp-dgram.ts'
@@ -27,7 +28,6 @@ import { UdpTransmit } from './udp-transmit.ts'
 
 /** RFC 3948 section 2.3. */
 const NAT_KEEPALIVE = 0xff
-const RECEIVE_BYTES = 65536
 /** Reads of one readiness event, each up to 64 KiB: bounds how long other work waits. */
 const READS_PER_EVENT = 32
 /** When the kernel does not tell: Ethernet. */
@@ -72,8 +72,8 @@ class UdpTransport implements Transport {
   readonly #natT: Port
   readonly #transmit: UdpTransmit
   readonly #coalescing: Facility
-  readonly #receiveBuffer = nativeBuffer(RECEIVE_BYTES)
-  readonly #receiveAddress = addressOf(this.#receiveBuffer)
+  readonly #receiveBuffer = receiveMemory().buffer
+  readonly #receiveAddress = receiveMemory().address
   readonly #sendBuffer = nativeBuffer(RECEIVE_BYTES)
   readonly #sendAddress = addressOf(this.#sendBuffer)
   #maxEspLength: number
