@@ -192,6 +192,8 @@ class EcnWatch {
 const PINGS = 3
 const NONE: Counts = { 'not-ect': 0, ect1: 0, ect0: 0, ce: 0 }
 const only = (codepoint: Codepoint): Counts => ({ ...NONE, [codepoint]: PINGS })
+/** Of the test's own pings: the session may send some of another size. */
+const PING_BYTES = 200
 /** The router counts what belongs together as one. */
 const ONE_BY_ONE = { IKESTREAM_NO_UDP_SEGMENTATION: '1' }
 const both = (condition: string): Place => ({ ip: condition, ip6: condition })
@@ -228,8 +230,8 @@ describeWith(
     })
     const inner = (device: string): Readonly<Record<string, Place>> => ({
       pings: {
-        ip: `iifname != ${device} icmp type { echo-request, echo-reply }`,
-        ip6: `iifname != ${device} icmpv6 type { echo-request, echo-reply }`
+        ip: `iifname != ${device} ip length ${28 + PING_BYTES} icmp type { echo-request, echo-reply }`,
+        ip6: `iifname != ${device} ip6 length ${8 + PING_BYTES} icmpv6 type { echo-request, echo-reply }`
       },
       tcp: both(`iifname != ${device} meta l4proto tcp`),
       echoes: both(`iifname != ${device} tcp flags & (syn | ecn) == ecn`)
@@ -265,7 +267,17 @@ describeWith(
   /** @param trafficClass of the echo requests; answers have what arrives @returns how many were answered */
   async function ping(address: string, trafficClass: number, answered = true): Promise<number> {
     const wait = ['-W', String(answered ? 20 : 1)]
-    const options = ['-c', String(PINGS), '-i', '0.05', ...wait, '-Q', String(trafficClass)]
+    const options = [
+      '-c',
+      String(PINGS),
+      '-i',
+      '0.05',
+      '-s',
+      String(PING_BYTES),
+      ...wait,
+      '-Q',
+      String(trafficClass)
+    ]
     const { stdout } = await site.client.runner.run(['ping', ...options, address])
     return Number(/(\d+) received/.exec(stdout)?.[1])
   }
