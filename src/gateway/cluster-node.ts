@@ -124,6 +124,7 @@ export class ClusterNode {
   linkUp(now: number): void {
     this.#run(now)
     this.#linked = true
+    this.#lastHeardAt = now
     this.#deadAt = undefined
     this.#beatAt = now + this.#options.heartbeatMs
     const { name: node, priority } = this.#options
@@ -291,7 +292,11 @@ export class ClusterNode {
   #asStarting(now: number, peer: PeerState): void {
     this.#term = Math.max(this.#term, peer.term)
     if (peer.role === 'starting' && this.#outranks(peer, [], [])) this.#activate(now, 'elected')
-    else if (peer.role !== 'stopped') this.#become('standby')
+    else if (peer.role !== 'stopped') {
+      this.#become('standby')
+      // Not only with the next heartbeat: a copy waits for it.
+      this.#send({ type: 'beat', ...this.#status() })
+    }
   }
 
   #asStandby(now: number, peer: PeerState): void {

@@ -32,7 +32,7 @@ const DEEDS: Readonly<Record<string, Deed>> = {
   },
   'a move of the client': (cluster) => cluster.moveClient()
 }
-const DEATHS: readonly Death[] = ['before', 'replicated', 'after']
+const DEATHS: readonly Death[] = ['before', 'untold', 'replicated', 'after']
 /** More deeds than any of these take. */
 const MAX_DEEDS = 6
 /** From a crash on: the takeover, then a round trip or two. */

@@ -3,10 +3,19 @@
  * leaves, may die at any moment, and the other goes on from what it heard last.
  * @module
  */
+
+import { Sad } from '../../src/esp/sad.ts'
 import type { EspSaParameters } from '../../src/esp/types.ts'
-import type { RestoredEsp, RestoreInputs } from '../../src/ike/restore.ts'
-import { disposeSnapshot } from '../../src/ike/snapshot.ts'
-import { decodeSnapshot, encodeSnapshot, type SnapshotBytes } from '../../src/ike/snapshot-codec.ts'
+import type { ReplicaMessage } from '../../src/gateway/cluster-node.ts'
+import {
+  ClusterDeframer,
+  type ClusterMessage,
+  encodeClusterMessage
+} from '../../src/gateway/cluster-protocol.ts'
+import { ClusterReplicator } from '../../src/gateway/cluster-replicator.ts'
+import { ClusterStore } from '../../src/gateway/cluster-store.ts'
+import { takeoverOf } from '../../src/gateway/cluster-takeover.ts'
+import type { RestoreInputs } from '../../src/ike/restore.ts'
 import type { IkeTimers } from '../../src/ike/types.ts'
 import type { Path } from '../../src/wire/endpoint.ts'
 import { arePaired, End, initiatorConfig, pathPair, responderConfig } from './ike-pair.ts'
@@ -26,6 +35,8 @@ export interface ClusterOptions {
 export type Death =
   /** Nothing: the message never reached it. */
   | 'before'
+  /** It worked it off, but nobody heard of that. */
+  | 'untold'
   /** The other node knows, the client does not. */
   | 'replicated'
   /** All of it. */
@@ -36,10 +47,12 @@ const CLEAN: NetworkQuality = { loss: 0, duplication: 0, minDelayMs: 10, maxDela
 const TAKEOVER_MS = 300
 const MAX_STEPS = 20_000
 
-interface Replica {
-  readonly bytes: SnapshotBytes
-  readonly takenAt: number
-  readonly esp: ReadonlyMap<number, RestoredEsp>
+/** The active node: its engine, its SAs, and what it tells the other one. */
+interface Node {
+  readonly end: End
+  readonly sad: Sad
+  readonly replicator: ClusterReplicator
+  seen: number
 }
 
 export class SimulatedCluster {
@@ -57,7 +70,10 @@ export class SimulatedCluster {
   /** Deeds of the active node so far. */
   deeds = 0
   readonly #options: ClusterOptions
-  #replica: Replica | undefined
+  readonly #store: ClusterStore
+  readonly #deframer = new ClusterDeframer()
+  #told: ClusterMessage[] = []
+  #node: Node
   #path: { client: Path; gateway: Path }
   #takeoverAt: number | undefined
   #nodes = 0
@@ -69,7 +85,15 @@ export class SimulatedCluster {
     const base = initiatorConfig(options.client)
     const timers = { ...base.timers, ...options.timers }
     this.client = new End(initiatorConfig({ ...options.client, timers }), options.seed * 10)
-    this.gateway = this.#node()
+    this.#store = new ClusterStore({
+      onPut: () => undefined,
+      onDrop: () => undefined,
+      onMalformed: (problem) => {
+        throw new Error(problem)
+      }
+    })
+    this.#node = this.#begin()
+    this.gateway = this.#node.end
     this.#path = pathPair(options.transport ?? 'udp')
     this.network.join(this.client, this.#path.client, this.gateway, this.#path.gateway)
     this.client.session.connect(this.network.now, this.#path.client)
@@ -197,60 +221,65 @@ export class SimulatedCluster {
       return
     }
     apply(gateway)
-    gateway.drain()
-    this.#replicate(gateway)
-    if (!isLast || doom.how === 'after') this.network.collect(gateway)
+    this.#settle(isLast ? doom.how : 'after')
     if (isLast) this.crash()
   }
 
   #drain(): void {
     this.client.drain()
     this.network.collect(this.client)
-    if (this.gateway === undefined) return
-    this.gateway.drain()
-    this.#replicate(this.gateway)
-    this.network.collect(this.gateway)
+    if (this.gateway !== undefined) this.#settle('after')
   }
 
-  #replicate(gateway: End): void {
-    const snapshot = gateway.session.snapshot(this.now)
-    if (snapshot === undefined) {
-      if (gateway.session.state === 'DESTROYED' || gateway.session.state === 'DELETING')
-        this.#replica = undefined
-      return
-    }
-    const bytes = encodeSnapshot(snapshot)
-    disposeSnapshot(snapshot)
-    const isSame = this.#replica !== undefined && equal(this.#replica.bytes.lasting, bytes.lasting)
-    if (isSame && !this.tellsCounters) return
-    const esp = new Map([...gateway.children].map(([spi, child]) => [spi, copyOf(child)]))
-    this.#replica = { bytes, takenAt: this.now, esp }
+  /** What the engine has said and done goes its ways, as far as the node gets. */
+  #settle(how: Death): void {
+    const { end, replicator } = this.#node
+    end.drain()
+    this.#followSad()
+    if (end.events.length > this.#node.seen) replicator.touch(end.session)
+    this.#node.seen = end.events.length
+    for (const { message, path } of end.sent.splice(0)) replicator.say(message, path, end.session)
+    replicator.settle(this.now)
+    if (this.tellsCounters) replicator.tellCounters()
+    if (how === 'untold') return
+    const told = this.#told.splice(0)
+    for (const message of told) this.#hear(message)
+    if (how === 'replicated') return
+    const serial = told.findLast((one) => 'serial' in one)?.serial
+    if (serial !== undefined) replicator.acknowledged(serial)
+    this.network.collect(end)
+  }
+
+  /** The data plane follows the engine. */
+  #followSad(): void {
+    const { end, sad } = this.#node
+    for (const { parameters } of sad.children)
+      if (!end.children.has(parameters.inbound.spi)) sad.remove(parameters.inbound.spi)
+    for (const [spi, child] of end.children)
+      if (sad.find(spi) === undefined)
+        sad.install({ ...child, inbound: copyOf(child.inbound), outbound: copyOf(child.outbound) })
+  }
+
+  /** The standby hears it, through the same bytes as on a link. */
+  #hear(message: ClusterMessage): void {
+    for (const heard of this.#deframer.push(encodeClusterMessage(message)) ?? [])
+      this.#store.apply(this.now, heard as ReplicaMessage)
   }
 
   #takeOver(): void {
     this.#takeoverAt = undefined
-    const replica = this.#replica
-    if (replica === undefined) return
-    const decoded = decodeSnapshot(replica.bytes)
-    if (!decoded.ok) throw decoded.error
-    const snapshot = decoded.value
+    const [stored] = this.#store.take()
+    if (stored === undefined) return
+    const { snapshot } = stored
     const isOpen = snapshot.path.transport === 'udp'
     const { client } = this.#path
     const gatewayPath = { ...pathPair(snapshot.path.transport).gateway, ...snapshot.path }
     // Where the client is now, even if the cluster believes it elsewhere: there its messages come from.
     const actualPath =
       this.#path.gateway.remote.port === snapshot.path.remote.port ? gatewayPath : this.#elsewhere()
-    const node = this.#node({
-      now: this.now,
-      inputs: {
-        snapshot,
-        esp: new Map([...replica.esp].map(([spi, esp]) => [spi, copyOf(esp)])),
-        path: gatewayPath,
-        isOpen,
-        ageMs: this.now - replica.takenAt,
-        replayDelta: 1n << 20n
-      }
-    })
+    const inputs = takeoverOf(this.now, stored, gatewayPath, isOpen)
+    this.#node = this.#begin({ now: this.now, inputs })
+    const node = this.#node.end
     this.gateway = node
     this.#path = { client, gateway: actualPath }
     this.network.join(this.client, client, node, actualPath)
@@ -272,19 +301,26 @@ export class SimulatedCluster {
     this.client.session.movePath(this.now, this.#path.client)
   }
 
-  #node(restore?: { readonly now: number; readonly inputs: RestoreInputs }): End {
+  #begin(restore?: { readonly now: number; readonly inputs: RestoreInputs }): Node {
     const { seed, timers } = this.#options
     const base = responderConfig()
     const config = responderConfig({ timers: { ...base.timers, ...timers } })
-    return new End(config, seed * 10 + ++this.#nodes, restore === undefined ? {} : { restore })
+    const end = new End(config, seed * 10 + ++this.#nodes, restore === undefined ? {} : { restore })
+    const sad = new Sad({ random: end.random, backend: 'node' })
+    const replicator = new ClusterReplicator({
+      tell: (message) => this.#told.push(copyOfMessage(message)),
+      send: (message, path) => end.sent.push({ type: 'send', message, path }),
+      sessions: () => [end.session],
+      dataOf: () => ({ children: sad.children, activity: 0 })
+    })
+    // Whoever begins has somebody to tell from its first word on.
+    this.#told = []
+    replicator.copy(this.now)
+    return { end, sad, replicator, seen: 0 }
   }
 }
 
-function copyOf(esp: RestoredEsp): RestoredEsp {
-  return { inbound: copyOfHalf(esp.inbound), outbound: copyOfHalf(esp.outbound) }
-}
-
-function copyOfHalf(half: EspSaParameters): EspSaParameters {
+function copyOf(half: EspSaParameters): EspSaParameters {
   return {
     ...half,
     encryptionKey: Uint8Array.from(half.encryptionKey),
@@ -292,6 +328,9 @@ function copyOfHalf(half: EspSaParameters): EspSaParameters {
   }
 }
 
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0
+/** Told messages are overwritten once they are on their way, as on a real link. */
+function copyOfMessage(message: ClusterMessage): ClusterMessage {
+  const [copy] = new ClusterDeframer().push(encodeClusterMessage(message)) ?? []
+  if (copy === undefined) throw new Error('a message that does not survive its journey')
+  return copy
 }
