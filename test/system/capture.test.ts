@@ -86,7 +86,10 @@ describeWith(
 
   /** TCP segments of the conversation inside, wherever they were found. */
   function segments(packets: readonly Packet[]): string[] {
-    const inside = packets.filter((packet) => packet['ip.src'].startsWith('10.99.'))
+    // The session's own probes are inside, too, and no TCP; of those only the TCP around them would show.
+    const inside = packets
+      .filter((packet) => /^raw:ip:tcp(?!:rfc9329)|:esp:ip:tcp/.test(packet['frame.protocols']))
+      .filter((packet) => packet['ip.src'].startsWith('10.99.'))
     return inside.map((packet) =>
       FIELDS.filter((name) => name.startsWith('tcp.') || name === 'ip.src')
         .map((name) => packet[name])
