@@ -51,6 +51,8 @@ const MAX_ADDRESSES = 4
 const NAME_TIMEOUT_MS = 3_000
 /** A connection that takes longer is of little use: the SYN has been sent at 0 and 1 s by then (RFC 6298 section 2). */
 const STREAM_OPEN_MS = 3_000
+/** Opening and asking together, so that what is slow to open and silent then ends before everything does. */
+const STREAM_TOTAL_MS = 4_000
 const PORTAL_TIMEOUT_MS = 3_000
 
 /** @throws ConfigurationError for an unusable proxy setting; nothing else */
@@ -179,6 +181,7 @@ class Gathering {
       opener,
       openTimeoutMs: STREAM_OPEN_MS,
       answerTimeoutMs: ladder.streamIkeMs ?? DEFAULT_LADDER_TIMINGS.streamIkeMs,
+      totalMs: STREAM_TOTAL_MS,
       verify: tls.verify,
       anchorsGiven: tls.ca.length > 0,
       real

@@ -84,12 +84,15 @@ function resolved(address: string): ResolvedAddress {
 
 /** Asked of the name servers themselves, without search lists and hosts files. */
 async function askControls({
+  clock,
   signal,
   timeoutMs
 }: NameCheckOptions): Promise<Pick<DnsEvidence, 'randomName' | 'knownName' | 'nat64'>> {
   const resolver = new Resolver({ timeout: timeoutMs, tries: 1 })
   const cancel = (): void => resolver.cancel()
   signal.addEventListener('abort', cancel, { once: true })
+  // With several silent name servers each would have its own time.
+  const timer = clock.setTimer(timeoutMs, cancel)
   const random = `ikestream-check-${randomBytes(8).toString('hex')}.${RANDOM_NAME_PARENT}`
   try {
     const [randomName, knownName, ipv6] = await Promise.all([
@@ -100,6 +103,7 @@ async function askControls({
     const nat64 = ipv6.outcome === 'resolved' ? true : ipv6.outcome === 'not-found' ? false : null
     return { randomName, knownName, nat64 }
   } finally {
+    timer.cancel()
     signal.removeEventListener('abort', cancel)
   }
 }

@@ -36,6 +36,8 @@ export interface StreamCheckOptions {
   readonly openTimeoutMs: number
   /** An open stream without an answer to IKE_SA_INIT counts as silent. */
   readonly answerTimeoutMs: number
+  /** For opening and asking together. */
+  readonly totalMs: number
   /** `connect` would refuse an outer certificate that does not verify. */
   readonly verify: boolean
   readonly anchorsGiven: boolean
@@ -73,7 +75,11 @@ export async function checkStream(
     const message = `the certificate is not trusted (${tls.problem})`
     return { ...nothing, openMs, tls, outcome: 'failed', reason: 'tls-untrusted', message }
   }
-  const talk = new StreamTalk(opened.transport, options)
+  const left = Math.max(REFUSABLE_MS, options.totalMs - openMs)
+  const talk = new StreamTalk(opened.transport, {
+    ...options,
+    answerTimeoutMs: Math.min(left, options.answerTimeoutMs)
+  })
   const heard = await talk.run()
   return { ...nothing, openMs, tls, ...heard }
 }

@@ -8,6 +8,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { CheckDocument } from '../check/document.ts'
 import { ExitCode, UsageError } from '../errors.ts'
 import { directories } from '../host/directories.ts'
+import { libc } from '../native/libc.ts'
 import { type CheckFlags, DEFAULT_BANDWIDTH_S, DEFAULT_TIMEOUT_S, planCheck, runPlan } from './check-run.ts'
 import { checkLines } from './check-table.ts'
 import { changeLine, DEFAULT_WATCH_S, watchChecks } from './check-watch.ts'
@@ -89,7 +90,6 @@ async function runCheck(target: string, command: Command, flags: CheckFlags): Pr
   try {
     if (flags.innerHost !== undefined && flags.auth !== true && flags.bandwidth === undefined)
       throw new UsageError('orphan-option', '--inner-host has no effect without --auth or --bandwidth.')
-    boundLookups()
     const log = loggerFor(flags, reporter)
     const profile = findProfile(target, directories().profiles)
     const effective = new EffectiveOptions(command, profile)
@@ -107,7 +107,9 @@ async function runCheck(target: string, command: Command, flags: CheckFlags): Pr
     const document = await run()
     if (stop.code !== undefined) return stop.code
     show(document, reporter)
-    return document.verdict.exitCode
+    const { dns, verdict } = document
+    if (dns?.outcome === 'timeout') endDespiteLookup(verdict.exitCode)
+    return verdict.exitCode
   } catch (error) {
     return reporter.error(error)
   }
@@ -160,11 +162,15 @@ function stopSignal(): StopSignal {
 }
 
 /**
- * The C library asks a silent name server for ten seconds, and the process cannot end before that: a second, twice, has to do.
- * Whoever has set this variable knows better.
+ * The C library asks a silent name server for ten seconds and more, on a thread that the process would wait for at its end. What was
+ * to be said has been written by now (pipes and terminals are written to at once), so it need not.
  */
-function boundLookups(): void {
-  process.env['RES_OPTIONS'] ??= 'timeout:1 attempts:2'
+function endDespiteLookup(exitCode: number): void {
+  try {
+    libc().exitNow(exitCode)
+  } catch {
+    // Then it takes its time.
+  }
 }
 
 function show(document: CheckDocument, reporter: Reporter): void {

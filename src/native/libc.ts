@@ -119,6 +119,8 @@ export interface Libc {
   clockGettime(clock: number, timespecAddress: number): number
   /** 0: no such interface. */
   ifNameToIndex(name: string): number
+  /** Ends the process at once, without waiting for any of its threads. */
+  exitNow(status: number): void
 }
 
 let loaded: Libc | undefined
@@ -185,7 +187,8 @@ function bind(library: NativeLibrary): Libc {
     setsid: declare('int setsid(void)'),
     memmove: declare('void memmove(size_t, size_t, size_t)'),
     clockGettime: declare('int clock_gettime(int, size_t)'),
-    ifNameToIndex: declare('unsigned int if_nametoindex(const char *)')
+    ifNameToIndex: declare('unsigned int if_nametoindex(const char *)'),
+    exitNow: declare('void _exit(int)')
   }
 }
 

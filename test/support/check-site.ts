@@ -15,6 +15,10 @@ import type { LabHost } from './namespaces.ts'
 
 export const WEB_NAME = 'web.lab'
 export const PORTAL_NAME = 'portal.lab'
+/** Served by the router itself: reached also where nothing is forwarded. */
+export const API_NAME = 'api.lab'
+/** Nobody's: only what the wall answers for. */
+const PORTAL_ADDRESS = '198.18.66.66'
 export const PORTAL_URL = `http://${WEB_NAME}/generate_204`
 /** The gateway has one more name, which only DNS knows. */
 export const DNS_NAME = 'vpn.lab.net'
@@ -64,7 +68,8 @@ export class CheckSite {
     const { gateway, client } = this.hotel
     return {
       [WEB_NAME]: [this.web.address],
-      [PORTAL_NAME]: [client.router],
+      [PORTAL_NAME]: [PORTAL_ADDRESS],
+      [API_NAME]: [client.router],
       [DNS_NAME]: [gateway.address],
       'ipv4only.arpa': ['192.0.0.170', '192.0.0.171'],
       ...extra

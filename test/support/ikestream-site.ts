@@ -13,7 +13,8 @@ import {
   issueServerCertificate
 } from '../../src/crypto/certificate-authority.ts'
 import type { CommandResult } from '../../src/host/commands.ts'
-import { IKESTREAM, IkestreamProcess, type JsonLine, type ProcessOptions } from './ikestream-process.ts'
+import { LabServices } from '../../src/host/services/lab-services.ts'
+import { IKESTREAM, IkestreamProcess, type ProcessOptions } from './ikestream-process.ts'
 import {
   type HotelNetwork,
   hotelNetwork,
@@ -35,7 +36,7 @@ export const INNER_V6 = 'fd00:99::1'
 const HOUR_MS = 3_600_000
 const TRANSFER = fileURLToPath(new URL('./transfer.mjs', import.meta.url))
 const MIDDLEBOX = fileURLToPath(new URL('./middlebox.mjs', import.meta.url))
-const PROXY = fileURLToPath(new URL('./proxy.mjs', import.meta.url))
+const [HTTP_PROXY_PORT, SOCKS_PORT] = [3128, 1080]
 const HTTP_PORT = 8080
 
 /** Shorter waits than people want, for tests that are not about waiting. */
@@ -249,23 +250,18 @@ export class IkestreamSite {
     settings: { readonly credentials?: string; readonly ports?: readonly number[] } = {}
   ): Promise<TestProxy> {
     const { middle, client } = this.hotel
-    const argv = [process.execPath, PROXY, client.router, JSON.stringify(settings)]
-    const program = startProgram(middle, argv)
-    await program.printed(/listening/)
-    const lines = (): JsonLine[] =>
-      program
-        .stdout()
-        .split('\n')
-        .slice(0, -1)
-        .map((line) => JSON.parse(line) as JsonLine)
+    const ports = { httpPort: HTTP_PROXY_PORT, socksPort: SOCKS_PORT }
+    const plan = { service: 'proxy', address: client.router, ...ports, ...settings } as const
+    const services = await LabServices.start(middle, [plan])
+    const seen: string[] = []
+    services.onEvent = (event) => {
+      if (event.event === 'request') seen.push(`${event.kind} ${event.target} ${event.outcome}`)
+    }
     return {
-      http: `${client.router}:3128`,
-      socks: `${client.router}:1080`,
-      requests: () =>
-        lines()
-          .filter(({ event }) => event === 'request')
-          .map(({ kind, target, outcome }) => `${kind} ${target} ${outcome}`),
-      stop: () => program.stop()
+      http: `${client.router}:${HTTP_PROXY_PORT}`,
+      socks: `${client.router}:${SOCKS_PORT}`,
+      requests: () => seen,
+      stop: () => services.close()
     }
   }
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { CheckDocument } from '../../src/check/document.ts'
-import { CheckSite, DNS_NAME, PORTAL_NAME, PORTAL_URL } from '../support/check-site.ts'
+import { API_NAME, CheckSite, DNS_NAME, PORTAL_NAME, PORTAL_URL } from '../support/check-site.ts'
 import { expectOneError } from '../support/expect-error.ts'
 import { GATEWAY_NAME } from '../support/ikestream-site.ts'
 import { addNat, loseFragments, mapByDestination, removeNat } from '../support/namespaces.ts'
@@ -10,6 +10,7 @@ import { waitUntil } from '../support/wait-until.ts'
 /** Silence is waited for; two transmissions are enough where nothing else is lost. */
 const BRISK = ['--udp-timeout', '1']
 const IKE_PORTS = [500, 4500]
+const LOGIN_URL = `http://${PORTAL_NAME}/login`
 
 describeWith('namespaces')('ikestream check', () => {
   let here: CheckSite
@@ -206,29 +207,41 @@ describeWith('namespaces')('ikestream check', () => {
     expect(stream(strict.document, 'tls')).toMatchObject({ outcome: 'failed', reason: 'tls-untrusted' })
   })
 
-  it.each(['redirect', 'page', 'login-required'] as const)(
-    'finds a captive portal that stops others with a %s, and its address, until somebody logs in',
-    async (manner) => {
-      const portal = await here.onWall(here.portal(manner))
-      await here.hotel.setFaults([
-        { protocol: 'udp', ports: IKE_PORTS, action: 'drop' },
-        { protocol: 'tcp', ports: [4500, 443], action: 'drop' },
-        { protocol: 'tcp', ports: [80], action: 'refuse' }
-      ])
-      const { document, exitCode } = await here.check(v4, BRISK)
-      expect(document.verdict).toMatchObject({ code: 'captive-portal', works: false, exitCode: 80 })
-      expect(exitCode).toBe(80)
-      expect(document.portal).toMatchObject({ state: 'portal', url: `http://${PORTAL_NAME}/login` })
-      expect(document.verdict.sentence).toContain(`http://${PORTAL_NAME}/login`)
-      portal.onEvent = () => undefined
-      if (manner === 'redirect' && has('tun')) await expectConnectToSaySo()
-      await here.hotel.restore()
-      expect((await here.check(v4)).document).toMatchObject({
-        verdict: { code: 'reachable' },
-        portal: { state: 'open', url: null }
-      })
-    }
-  )
+  it('finds a captive portal and its address, until somebody logs in', async () => {
+    const portal = await here.onWall(here.portal('redirect'))
+    await here.hotel.setFaults([
+      { protocol: 'udp', ports: IKE_PORTS, action: 'drop' },
+      { protocol: 'tcp', ports: [4500, 443], action: 'drop' },
+      { protocol: 'tcp', ports: [80], action: 'refuse' }
+    ])
+    const { document, exitCode } = await here.check(v4, BRISK)
+    expect(document.verdict).toMatchObject({ code: 'captive-portal', works: false, exitCode: 80 })
+    expect(exitCode).toBe(80)
+    expect(document.portal).toMatchObject({ state: 'portal', url: LOGIN_URL })
+    expect(document.verdict.sentence).toContain(LOGIN_URL)
+    if (has('tun')) await expectConnectToSaySo()
+    const login = new Promise((resolve) => {
+      portal.onEvent = ({ event }) => resolve(event)
+    })
+    await here.site.client.run([process.execPath, '-e', `fetch('${LOGIN_URL}', { method: 'POST' })`])
+    expect(await login).toBe('login')
+    // What a login opens is the network's business.
+    await here.hotel.restore()
+    expect((await here.check(v4)).document).toMatchObject({
+      verdict: { code: 'reachable' },
+      portal: { state: 'open', url: null }
+    })
+  })
+
+  it.each(['page', 'login-required'] as const)('finds a captive portal with a %s', async (manner) => {
+    await here.onWall(here.portal(manner))
+    await here.hotel.setFaults([{ protocol: 'tcp', action: 'refuse' }])
+    const { document } = await here.check(v4, ['--transport', 'tcp'])
+    expect(document).toMatchObject({
+      verdict: { code: 'captive-portal', exitCode: 80 },
+      portal: { state: 'portal', url: LOGIN_URL }
+    })
+  })
 
   /** The same judge, from what the ladder has seen. */
   async function expectConnectToSaySo(): Promise<void> {
@@ -243,11 +256,11 @@ describeWith('namespaces')('ikestream check', () => {
   }
 
   it('asks the portal’s own API, and believes it before the web', async () => {
-    const identity = here.certificate(PORTAL_NAME)
+    const identity = here.certificate(API_NAME)
     await here.onRouter(here.portal('redirect', here.hotel.client.router, identity))
     await here.hotel.setFaults([{ protocol: 'all', action: 'drop' }])
     const env = { NODE_EXTRA_CA_CERTS: await here.site.caFile() }
-    const api = ['--captive-portal-api', `https://${PORTAL_NAME}/api`]
+    const api = ['--captive-portal-api', `https://${API_NAME}/status`]
     const { document, exitCode } = await here.check(v4, [...BRISK, ...api], env)
     expect(exitCode).toBe(80)
     expect(document.portal).toMatchObject({

@@ -13,6 +13,7 @@ import {
 import { createServer as createHttps } from 'node:https'
 import { isIPv6, type Server as NetServer } from 'node:net'
 import { answerQuestion, readQuestion } from './dns-message.ts'
+import { proxyServers } from './proxy-server.ts'
 import type { InterceptorPlan, NameServerPlan, PortalPlan, ServiceEvent, ServicePlan } from './types.ts'
 
 const DNS_PORT = 53
@@ -29,6 +30,8 @@ export async function startService(plan: ServicePlan, say: (event: ServiceEvent)
       return servePortal(plan, say)
     case 'interceptor':
       return serveInterceptor(plan)
+    case 'proxy':
+      await Promise.all(proxyServers(plan, say).map(({ server, port }) => listen(server, plan.address, port)))
   }
 }
 

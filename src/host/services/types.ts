@@ -1,6 +1,6 @@
 /**
- * What a lab's network services are told, and what they tell: a name server that may lie, a web that may be a portal, and whoever
- * reads along in TLS.
+ * What a lab's network services are told, and what they tell: a name server that may lie, a web that may be a portal, whoever
+ * reads along in TLS, proxies.
  * @module
  */
 
@@ -47,14 +47,33 @@ export interface InterceptorPlan {
   readonly tls: TlsIdentity
 }
 
+/** HTTP CONNECT and SOCKS5; one that has no port is not there. */
+export interface ProxyPlan {
+  readonly service: 'proxy'
+  readonly address: string
+  readonly httpPort?: number | undefined
+  readonly socksPort?: number | undefined
+  /** `user:password`, without which nobody is served. */
+  readonly credentials?: string | undefined
+  /** Where it leads; absent: to all ports. */
+  readonly ports?: readonly number[] | undefined
+}
+
 export interface TlsIdentity {
   readonly certificatePem: string
   readonly keyPem: string
 }
 
-export type ServicePlan = NameServerPlan | GenuineWebPlan | PortalPlan | InterceptorPlan
+export type ServicePlan = NameServerPlan | GenuineWebPlan | PortalPlan | InterceptorPlan | ProxyPlan
 
 /** A line on standard output each; `listening` once, when everything does. */
 export type ServiceEvent =
   | { readonly event: 'listening' }
   | { readonly event: 'login'; readonly from: string }
+  /** Somebody asked a proxy; null: not so far as to say for what. */
+  | {
+      readonly event: 'request'
+      readonly kind: 'http' | 'socks'
+      readonly target: string | null
+      readonly outcome: 'open' | 'denied' | 'refused'
+    }
