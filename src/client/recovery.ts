@@ -165,8 +165,10 @@ export class Recovery {
       if (leftMs <= 0) return undefined
       const { move, reached } = await this.#rounds.round(link, candidates, this.#signal, leftMs)
       if (move !== undefined) return move
-      // A stream that opens but is not answered says that the SA is gone at the other end; waiting changes nothing.
-      if (reached || link.forgotten || this.#signal.aborted || link.driver.session.state === 'DESTROYED')
+      // A stream that opens but is not answered says that the SA is gone at the other end; waiting changes nothing. A node of a
+      // cluster that is dying takes connections, too, and another one has the SA a moment later.
+      const isGone = reached && !link.info.cluster
+      if (isGone || link.forgotten || this.#signal.aborted || link.driver.session.state === 'DESTROYED')
         return undefined
     }
     return undefined

@@ -20,7 +20,9 @@ const NODES: Readonly<Record<NodeName, { readonly host: number; readonly priorit
   left: { host: 1, priority: 200 },
   right: { host: 2, priority: 100 }
 }
+/** The server inside, and another address of it. */
 const SERVER = '10.1.0.2'
+const OTHER_SERVER = '10.1.0.3'
 const POOL = '10.99.0.0/24'
 const HTTP_PORT = 8080
 const PULSE_PORT = 9090
@@ -44,6 +46,7 @@ export class ClusterSite {
   readonly server: LabNamespace
   readonly #nodes: Readonly<Record<NodeName, LabNamespace>>
   readonly #processes = new Set<IkestreamProcess>()
+  readonly #traffic = new Set<RunningProgram>()
   #states = 0
 
   private constructor(
@@ -78,7 +81,8 @@ export class ClusterSite {
       await startProgram(server, [process.execPath, TRANSFER, 'server', String(HTTP_PORT)]).printed(
         /listening/
       )
-      await startProgram(server, [process.execPath, PULSE, 'server', String(PULSE_PORT)]).printed(/listening/)
+      const pulse = [process.execPath, PULSE, 'server', String(PULSE_PORT), SERVER, OTHER_SERVER]
+      await startProgram(server, pulse).printed(/listening/)
       return site
     } catch (error) {
       await lab.close()
@@ -107,7 +111,7 @@ export class ClusterSite {
       'interface = "inner"'
     ]
     const file = await this.#file(`${name}.toml`, `${lines.join('\n')}\n`)
-    const node = this.#start(this.#nodes[name], name, [
+    const node = this.#run(this.#nodes[name], name, [
       ...['gateway', '--json', '--verbose', '--cluster', file, '--pool', POOL, '--identity', GATEWAY_NAME],
       ...['--psk-file', join(this.directory, 'psk'), ...args]
     ])
@@ -122,12 +126,17 @@ export class ClusterSite {
     return { left, right }
   }
 
-  /** A client that is up on this transport. */
-  async connect(transport: string, args: readonly string[] = []): Promise<IkestreamProcess> {
-    const client = this.#start(this.client, `client-${this.#states++}`, [
+  /** A client that is up on this transport. The other one of two reaches the server's other address only. */
+  async connect(
+    transport: string,
+    args: readonly string[] = [],
+    which: 'first' | 'other' = 'first'
+  ): Promise<IkestreamProcess> {
+    const inner = which === 'first' ? '10.1.0.0/24' : `${OTHER_SERVER}/32`
+    const client = this.#run(this.client, `client-${this.#states++}`, [
       ...['connect', this.address, '--json', '--non-inter', '--verbose', '--no-dns'],
-      ...['--psk-file', join(this.directory, 'psk'), '--identity', 'client@test'],
-      ...['--remote-identity', GATEWAY_NAME, '--remote-ts', '10.1.0.0/24', '--transport', transport, ...args]
+      ...['--psk-file', join(this.directory, 'psk'), '--identity', `${which}@test`],
+      ...['--remote-identity', GATEWAY_NAME, '--remote-ts', inner, '--transport', transport, ...args]
     ])
     await client.event('connected')
     return client
@@ -154,17 +163,10 @@ export class ClusterSite {
   }
 
   /** Datagrams to the inner server and back, every 20 ms. */
-  pulse(): Pulse {
-    return new Pulse(
-      startProgram(this.client, [
-        process.execPath,
-        PULSE,
-        'client',
-        SERVER,
-        String(PULSE_PORT),
-        String(PULSE_MS)
-      ])
-    )
+  pulse(which: 'first' | 'other' = 'first'): Pulse {
+    const host = which === 'first' ? SERVER : OTHER_SERVER
+    const argv = [process.execPath, PULSE, 'client', host, String(PULSE_PORT), String(PULSE_MS)]
+    return new Pulse(this.#start(argv))
   }
 
   /** A checked download of one TCP connection, over at least so many seconds. */
@@ -183,7 +185,8 @@ export class ClusterSite {
 
   /** Ends what was started since the last time. */
   async stopAll(): Promise<void> {
-    await Promise.all([...this.#processes].map((one) => one.stop()))
+    await Promise.all([...this.#traffic, ...this.#processes].map((one) => one.stop()))
+    this.#traffic.clear()
     this.#processes.clear()
     for (const name of ['left', 'right'] as const) await this.setCables(name, true)
   }
@@ -195,10 +198,17 @@ export class ClusterSite {
 
   #transfer(kind: 'download' | 'upload', bytes: number, seconds: number): RunningProgram {
     const url = `http://${SERVER}:${HTTP_PORT}`
-    return startProgram(this.client, [process.execPath, TRANSFER, kind, url, String(bytes), String(seconds)])
+    return this.#start([process.execPath, TRANSFER, kind, url, String(bytes), String(seconds)])
   }
 
-  #start(namespace: LabNamespace, state: string, args: readonly string[]): IkestreamProcess {
+  /** A program of the client's that makes traffic. */
+  #start(argv: readonly string[]): RunningProgram {
+    const program = startProgram(this.client, argv)
+    this.#traffic.add(program)
+    return program
+  }
+
+  #run(namespace: LabNamespace, state: string, args: readonly string[]): IkestreamProcess {
     const program = IkestreamProcess.start(namespace, args, { stateDirectory: join(this.directory, state) })
     this.#processes.add(program)
     return program
@@ -288,6 +298,7 @@ async function wire(
   await router.run(['ip', 'addr', 'add', '10.66.0.1/24', 'dev', 'in0'])
   await client.run(['ip', 'addr', 'add', '10.66.0.2/24', 'dev', 'wan0'])
   await client.run(['ip', 'route', 'add', 'default', 'via', '10.66.0.1'])
-  await server.run(['ip', 'addr', 'add', `${SERVER}/24`, 'dev', 'lan'])
+  for (const address of [SERVER, OTHER_SERVER])
+    await server.run(['ip', 'addr', 'add', `${address}/24`, 'dev', 'lan'])
   await server.run(['ip', 'route', 'add', POOL, 'via', SERVICE.inner])
 }

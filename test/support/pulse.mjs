@@ -1,7 +1,7 @@
 /**
  * A pulse through a tunnel: small numbered UDP datagrams that come back, and how long they did not.
  *
- *     node pulse.mjs server <port>                      answers each with itself
+ *     node pulse.mjs server <port> <address>...         answers each with itself, from the address that was asked
  *     node pulse.mjs client <host> <port> <interval>    a line for each answer: its number, and when it came (ms since 1970)
  * @module
  */
@@ -10,9 +10,13 @@ import { createSocket } from 'node:dgram'
 const [mode, ...args] = process.argv.slice(2)
 
 if (mode === 'server') {
-  const socket = createSocket('udp4')
-  socket.on('message', (message, { address, port }) => socket.send(message, port, address))
-  socket.bind(Number(args[0]), () => process.stdout.write('listening\n'))
+  const [port, ...addresses] = args
+  for (const own of addresses) {
+    const socket = createSocket('udp4')
+    socket.on('message', (message, from) => socket.send(message, from.port, from.address))
+    await new Promise((resolve) => socket.bind(Number(port), own, resolve))
+  }
+  process.stdout.write('listening\n')
 } else {
   const [host, port, interval] = [args[0], Number(args[1]), Number(args[2])]
   const socket = createSocket('udp4')

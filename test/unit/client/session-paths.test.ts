@@ -58,6 +58,26 @@ describe('a session whose stream breaks', () => {
     await finish()
   })
 
+  it.each([
+    [true, 0],
+    [false, 1]
+  ])('keeps its SA if a dying gateway takes one more connection: a cluster %s', async (haSync, fresh) => {
+    const { connected, of, moved, site, clock, finish } = setUp({
+      options: { order: ['tcp'] },
+      site: { gateway: { haSync } }
+    })
+    await connected()
+    site.weather.tcp.ike = false
+    site.last('tcp').end(RESET)
+    expect(await clock.until(() => site.of('tcp').length === 2, 1000)).toBe(true)
+    site.last('tcp').end({ code: 'closed-by-peer', message: 'The peer closed the connection' })
+    await clock.settle()
+    site.weather.tcp.ike = true
+    expect(await moved(1)).toBe(true)
+    expect(of('reconnecting')).toHaveLength(fresh)
+    await finish()
+  })
+
   it('sets a fresh SA up when no path carries the old one, asking for the same addresses', async () => {
     const { connected, of, moved, site, tunnel, clock, finish } = setUp(onStreams)
     await connected()
