@@ -62,6 +62,7 @@ export async function resolveGatewayOptions(
       ...(flags.ikeLifetime !== undefined && { ikeLifetimeMs: flags.ikeLifetime * 1000 }),
       ...(flags.childLifetime !== undefined && { childLifetimeMs: flags.childLifetime * 1000 })
     },
+    authLifetimeMs: flags.authLifetime === undefined ? undefined : flags.authLifetime * 1000,
     cookies: flags.cookies,
     maxHalfOpen: flags.maxHalfOpen,
     sockets: socketSettings(flags, log),

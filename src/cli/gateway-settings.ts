@@ -94,6 +94,11 @@ const SETTINGS: readonly Setting[] = [
   { flags: '--esp-proposal <p>', description: "ESP suite in strongSwan's keywords", repeatable: true },
   { flags: '--ike-lifetime <s>', description: 'rekey the IKE SA within this time', number: SECONDS },
   { flags: '--child-lifetime <s>', description: 'rekey Child SAs within this time', number: SECONDS },
+  {
+    flags: '--auth-lifetime <s>',
+    description: 'clients must authenticate anew within this time (default: never)',
+    number: SECONDS
+  },
   { flags: '--cluster <file>', description: 'be a node of a high-availability pair', isFile: true }
 ]
 
@@ -125,6 +130,7 @@ export interface GatewayFlags extends SocketFlags {
   readonly espProposal?: readonly string[]
   readonly ikeLifetime?: number
   readonly childLifetime?: number
+  readonly authLifetime?: number
   readonly cluster?: string
 }
 

@@ -5,6 +5,7 @@
 import type { IkestreamError } from '../errors.ts'
 import type { IkeCloseReason } from '../ike/types.ts'
 import type { Transport, TransportFailure } from '../transport/types.ts'
+import { Bell } from './bell.ts'
 import type { Link } from './link.ts'
 
 export type Incident =
@@ -16,6 +17,8 @@ export type Incident =
   /** No way leads to the gateway. */
   | { readonly kind: 'cut-off'; readonly transport: Transport }
   | { readonly kind: 'reconnect-requested' }
+  /** The gateway wants to be authenticated to anew. */
+  | { readonly kind: 'reauthenticate'; readonly link: Link }
   | {
       readonly kind: 'ike-closed'
       readonly link: Link
@@ -24,7 +27,12 @@ export type Incident =
     }
   | { readonly kind: 'probe-udp' }
 
+/** Improvements that can wait, and need not be asked for twice. */
+const UNHURRIED: readonly Incident['kind'][] = ['probe-udp', 'reauthenticate']
+
 export class IncidentQueue {
+  /** Rings when something happens that cannot wait for an improvement to be made. */
+  readonly urgent = new Bell()
   readonly #queue: Incident[] = []
   #wake: ((incident: Incident) => void) | undefined
 
@@ -32,8 +40,10 @@ export class IncidentQueue {
     // Stopping overtakes everything else.
     if (incident.kind === 'stop') this.#queue.length = 0
     const wake = this.#wake
+    const isUnhurried = UNHURRIED.includes(incident.kind)
     if (wake === undefined) {
-      this.#queue.push(incident)
+      if (!isUnhurried || !this.#queue.some(({ kind }) => kind === incident.kind)) this.#queue.push(incident)
+      if (!isUnhurried) this.urgent.ring()
       return
     }
     this.#wake = undefined

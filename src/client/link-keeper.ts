@@ -253,10 +253,16 @@ export class LinkKeeper {
         onEvent({ event: 'liveness', outcome: event.outcome, rttMs })
         return
       }
+      case 'asking':
+        if (link === this.#current) this.#watchdog.asking()
+        return
       case 'hint':
         if (link !== this.#current) return
         if (event.about === 'ike') link.forgotten = true
         this.#watchdog.hinted(event.about)
+        return
+      case 'reauthenticate':
+        if (link === this.#current) this.#incidents.push({ kind: 'reauthenticate', link })
         return
       case 'keys':
         tunnel.logKeys(event.keys)

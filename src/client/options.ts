@@ -92,6 +92,8 @@ export interface SessionTimings {
   readonly moveAnswerMs: number
   /** Traffic goes out and nothing comes back for this long: ask with a liveness check. */
   readonly silenceMs: number
+  /** The same for a packet or two. */
+  readonly sparseSilenceMs: number
   /** No answer to that for this long on UDP: try the streams. */
   readonly livenessAnswerMs: number
   /** Liveness is answered but no ESP comes back for this long: the path does not carry ESP. */
@@ -122,6 +124,7 @@ export const DEFAULT_SESSION_TIMINGS: SessionTimings = {
   udpProbeAnswerMs: 1_500,
   moveAnswerMs: 1_500,
   silenceMs: 450,
+  sparseSilenceMs: 1_500,
   livenessAnswerMs: 650,
   espSilenceMs: 2_500,
   witnessSilenceMs: 1_500,

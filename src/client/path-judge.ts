@@ -18,6 +18,8 @@
  */
 export interface PathJudgeTimings {
   readonly silenceMs: number
+  /** The same for a packet or two. */
+  readonly sparseSilenceMs: number
   readonly livenessAnswerMs: number
   readonly espSilenceMs: number
   /** The same where a witness is silent. */
@@ -52,7 +54,7 @@ export class PathJudge {
   #unansweredTraffic = 0
   #askedAt: number | undefined
   /** Since when something was missing when the peer was asked. */
-  #doubtedSince = 0
+  #doubtedSince: number | undefined
   #hintedAt: number | undefined
   #answered = false
   #patience = 1
@@ -112,13 +114,14 @@ export class PathJudge {
 
   /** The peer was asked, because of the silence or for any other reason. */
   asked(now: number): void {
-    this.#doubtedSince = this.silentSince ?? now
+    this.#doubtedSince = this.silentSince ?? this.#firstUnansweredAt
     this.#askedAt = now
     this.#answered = false
   }
 
+  /** The peer was asked and owes an answer. */
   get isAsked(): boolean {
-    return this.#askedAt !== undefined
+    return this.#askedAt !== undefined && !this.#answered
   }
 
   /** Somebody says that the peer does not know the SA: if that is wrong, its own answer comes about now. */
@@ -132,6 +135,8 @@ export class PathJudge {
     this.#answered = true
     this.#hintedAt = undefined
     this.#forgetFlow()
+    // Asked for another reason: all is well.
+    if (this.#doubtedSince === undefined && this.#unanswered === 0) this.#clear()
   }
 
   noteRoundTrip(rttMs: number): void {
@@ -171,13 +176,9 @@ export class PathJudge {
 
   /** @param witnessSilent somebody does not answer who used to */
   verdict(now: number, witnessSilent = false): PathVerdict | undefined {
-    const { movedSilenceMs, silenceMs, livenessAnswerMs } = this.#timings
+    const { movedSilenceMs, livenessAnswerMs } = this.#timings
     if (this.#isMoved && this.#isSilent(now, movedSilenceMs)) return 'esp-silent'
-    if (this.#askedAt === undefined) {
-      const since = this.silentSince
-      const afterMs = (silenceMs + this.#rttMs) * this.#patience
-      return since !== undefined && now - since >= afterMs ? 'ask' : undefined
-    }
+    if (this.#askedAt === undefined) return this.#isTimeToAsk(now) ? 'ask' : undefined
     if (!this.#answered) {
       const untilMs = this.#askedAt + livenessAnswerMs + this.#rttMs
       const hintedMs = (this.#hintedAt ?? Number.POSITIVE_INFINITY) + HINT_GRACE_MS + this.#rttMs
@@ -186,14 +187,21 @@ export class PathJudge {
     return this.#espVerdict(now, witnessSilent)
   }
 
+  #isTimeToAsk(now: number): boolean {
+    const { silenceMs, sparseSilenceMs } = this.#timings
+    const lasts = (since: number | undefined, ms: number): boolean =>
+      since !== undefined && now - since >= (ms + this.#rttMs) * this.#patience
+    return lasts(this.silentSince, silenceMs) || lasts(this.#firstUnansweredAt, sparseSilenceMs)
+  }
+
   #espVerdict(now: number, witnessSilent: boolean): PathVerdict | undefined {
     const { espSilenceMs, witnessSilenceMs } = this.#timings
-    const doubtedMs = now - this.#doubtedSince
+    const doubtedMs = now - (this.#doubtedSince ?? this.#firstUnansweredAt ?? now)
     if (witnessSilent && !this.#isResigned && doubtedMs >= (witnessSilenceMs + this.#rttMs) * this.#patience)
       return 'esp-silent'
     if (doubtedMs < (espSilenceMs + this.#rttMs) * this.#patience) return undefined
     if (!this.#carried && !this.#isResigned && this.#unanswered >= MIN_UNANSWERED_PACKETS) return 'esp-silent'
-    if (this.silentSince === undefined) this.#clear()
+    if (this.#unanswered === 0) this.#clear()
     else this.wasWrong()
     return undefined
   }
@@ -213,6 +221,7 @@ export class PathJudge {
     this.#unanswered = 0
     this.#unansweredTraffic = 0
     this.#askedAt = undefined
+    this.#doubtedSince = undefined
     this.#hintedAt = undefined
     this.#answered = false
   }

@@ -11,7 +11,7 @@ import type { TransportKind } from '../wire/endpoint.ts'
 import type { Backoff } from './backoff.ts'
 import { type Bell, pause } from './bell.ts'
 import type { BringUpResult } from './bring-up.ts'
-import type { Connector } from './connector.ts'
+import type { Connector, RememberedPath } from './connector.ts'
 import type { PathChangedEvent } from './events.ts'
 import type { Incident } from './incidents.ts'
 import { type Link, sessionPath } from './link.ts'
@@ -43,6 +43,8 @@ export interface RecoveryParts {
   readonly news: Bell
   /** ESP arrives again on the path that was given up. */
   readonly revived: Bell
+  /** Something happens that cannot wait. */
+  readonly urgent: Bell
 }
 
 export class Recovery {
@@ -54,6 +56,8 @@ export class Recovery {
   readonly #udpReturn: UdpReturn
   readonly #retry: Backoff
   readonly #signal: AbortSignal
+  readonly #revived: Bell
+  readonly #urgent: Bell
   readonly #rounds: MoveRounds
   readonly #reconnection: Reconnection
   #pendingChange: Omit<PathChangedEvent, 'event' | 'outageMs'> | undefined
@@ -64,7 +68,7 @@ export class Recovery {
   #left: TransportKind | undefined
 
   constructor(options: ConnectOptions, environment: SessionEnvironment, parts: RecoveryParts) {
-    const { keeper, connector, watchdog, udpReturn, retry, signal, news, revived } = parts
+    const { keeper, connector, watchdog, udpReturn, retry, signal, news, revived, urgent } = parts
     this.#options = options
     this.#environment = environment
     this.#keeper = keeper
@@ -73,6 +77,8 @@ export class Recovery {
     this.#udpReturn = udpReturn
     this.#retry = retry
     this.#signal = signal
+    this.#revived = revived
+    this.#urgent = urgent
     this.#rounds = new MoveRounds(environment, keeper, news, revived)
     this.#reconnection = new Reconnection(options, environment, this.#rounds, connector, signal, news)
   }
@@ -127,6 +133,15 @@ export class Recovery {
     link.driver.dispose()
     if (clock.now() - this.#adoptedAt < STABLE_AFTER_MS) await pause(this.#retry.next(), clock, this.#signal)
     await this.#reconnect(link, reason)
+  }
+
+  /** A fresh SA, authenticated anew, while the old one still works (RFC 4478). Without one the old SA goes on for as long as it may. */
+  async reauthenticate(link: Link): Promise<void> {
+    const { kind, address } = link.candidate
+    const { order } = this.#options
+    const remembered = { transport: kind, address }
+    const fresh = await this.#freshElsewhere([kind, ...order.filter((other) => other !== kind)], remembered)
+    if (fresh !== undefined) await this.#replace(link, fresh, 'reauthentication')
   }
 
   async returnToUdp(link: Link): Promise<void> {
@@ -264,16 +279,26 @@ export class Recovery {
   }
 
   /** A fresh SA beside the one in use, which lives on if there is none to be had. */
-  async #freshElsewhere(order: readonly TransportKind[]): Promise<BringUpResult | undefined> {
+  async #freshElsewhere(
+    order: readonly TransportKind[],
+    remembered?: RememberedPath
+  ): Promise<BringUpResult | undefined> {
     const { log, tunnel } = this.#environment
+    const abort = new AbortController()
+    // What happens to the SA in use comes first, also that it comes to life again.
+    const unlisten = [this.#urgent, this.#revived].map((bell) => bell.listen(() => abort.abort()))
     try {
       if (order.length === 0) throw new UnreachableError('no-alternative', 'There is no other transport.')
       const { timeoutMs } = this.#options
-      return await this.#connector.climb({ order, preferred: tunnel.virtualAddresses, timeoutMs })
+      const preferred = tunnel.virtualAddresses
+      const { signal } = abort
+      return await this.#connector.climb({ order, preferred, remembered, timeoutMs, signal })
     } catch (error) {
       if (this.#signal.aborted) throw error
-      log.log('info', 'No other transport does better', { error: String(error) })
+      log.log('info', 'There is no fresh SA to be had', { error: String(error) })
       return undefined
+    } finally {
+      for (const end of unlisten) end()
     }
   }
 

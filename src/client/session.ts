@@ -71,7 +71,8 @@ export class VpnSession {
       retry,
       signal,
       news: this.#news,
-      revived: this.#revived
+      revived: this.#revived,
+      urgent: this.#incidents.urgent
     })
   }
 
@@ -191,6 +192,9 @@ export class VpnSession {
         return this.#recovery.recover(link, 'network-unreachable', [kind, ...others])
       case 'reconnect-requested':
         return this.#recovery.recover(link, 'requested', order)
+      case 'reauthenticate':
+        if (incident.link !== link) return
+        return this.#recovery.reauthenticate(link)
       case 'ike-closed':
         if (incident.link !== link) return
         return this.#recovery.ikeClosed(link, incident)

@@ -141,6 +141,11 @@ export class Watchdog {
     this.#arrived(this.#clock.now(), arrived)
   }
 
+  /** The peer is being asked, for whatever reason: it has to answer soon. */
+  asking(): void {
+    if (!this.#held && !this.judge.isAsked) this.judge.asked(this.#clock.now())
+  }
+
   /** Something about the network is not as it was, or ICMP says so: the peer is asked, though not at every hint. */
   suspect(): void {
     const now = this.#clock.now()

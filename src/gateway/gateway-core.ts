@@ -247,6 +247,7 @@ export class GatewayCore {
       mobike: true,
       haSync: isCluster,
       policy: gatewayPolicy(options, this.pool),
+      authLifetimeMs: options.authLifetimeMs,
       cookies: options.cookies,
       cookieThreshold: Math.min(COOKIE_THRESHOLD, Math.floor(options.maxHalfOpen / 2)),
       maxHalfOpen: options.maxHalfOpen,

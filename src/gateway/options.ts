@@ -85,6 +85,8 @@ export interface GatewayOptions {
   readonly ikeProposals: readonly Proposal[]
   readonly espProposals: readonly Proposal[]
   readonly timers: Partial<IkeTimers>
+  /** Clients have to authenticate anew before this is over (RFC 4478); undefined: never. */
+  readonly authLifetimeMs?: number | undefined
   readonly cookies: 'auto' | 'always' | 'never'
   readonly maxHalfOpen: number
   readonly sockets?: SocketSettings | undefined

@@ -4,6 +4,7 @@
  * @module
  */
 import { ExchangeType, nameOf } from '../wire/ike-constants.ts'
+import { requestReauthentication } from './auth-lifetime.ts'
 import type { ChildSa } from './child-sa.ts'
 import { onDoubtExpired } from './doubt.ts'
 import { lifetimeExpired, peerTimeout } from './failures.ts'
@@ -165,6 +166,12 @@ export function onDeadline(state: SessionState, deadline: Deadline): void {
       return
     case 'close':
       state.end(state.closing?.reason ?? 'requested', state.closing?.error)
+      return
+    case 'reauth':
+      requestReauthentication(state)
+      return
+    case 'auth-expire':
+      closeSession(state, 'expired', lifetimeExpired('authentication'))
       return
     case 'lost-path':
       state.end('timeout', peerTimeout('on any path'))

@@ -19,6 +19,8 @@ export type TimerKind =
   | 'child-outbound'
   | 'child-grace'
   | 'close'
+  | 'reauth'
+  | 'auth-expire'
   | 'lost-path'
   | 'doubt'
 

@@ -88,6 +88,8 @@ export interface InitiatorConfig extends CommonConfig {
 export interface ResponderConfig extends CommonConfig {
   readonly role: 'responder'
   readonly policy: ResponderPolicy
+  /** How long an authentication holds (RFC 4478); undefined: for as long as the IKE SA is rekeyed. */
+  readonly authLifetimeMs?: number | undefined
   readonly cookies: 'auto' | 'always' | 'never'
   /** Half-open IKE SAs above which `auto` asks for cookies, and above which new ones are refused. */
   readonly cookieThreshold: number
@@ -175,11 +177,15 @@ export type IkeOutput =
   | { readonly type: 'liveness'; readonly outcome: 'alive' | 'dead'; readonly rttMs: number | undefined }
   /** Traffic of the SA belongs on this path from now on (initiator: the move was answered; responder: the peer moved). */
   | { readonly type: 'path-changed'; readonly path: Path }
+  /** The peer is asked whether it lives; `liveness` tells what became of that. */
+  | { readonly type: 'asking' }
   /**
    * Somebody, unauthenticated, says that the peer knows nothing of the IKE SA (in answer to what is outstanding) or of the Child SA that we
    * send on. Nothing has changed; the peer is being asked (RFC 7296 section 2.21.4).
    */
   | { readonly type: 'hint'; readonly about: 'ike' | 'esp'; readonly path: Path }
+  /** The authentication is about to lose its validity: a fresh IKE SA is needed, while this one still works (RFC 4478). */
+  | { readonly type: 'reauthenticate' }
   /** RFC 6311: add this to every outbound ESP sequence number. */
   | { readonly type: 'replay-counter-sync'; readonly delta: bigint }
   /** IKE SPIs of ours that a responder must route here, as they come and go. */

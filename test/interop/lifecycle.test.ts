@@ -117,6 +117,18 @@ for (const transport of TRANSPORTS) {
       expect(await site.leftovers()).toBe('')
     })
 
+    if (transport === 'udp') {
+      test('is authenticated anew when the gateway wants it, and nothing inside notices', async () => {
+        const client = await site.connect('reauth', await site.psk())
+        const upload = site.network.upload(20_000_000, undefined, 18)
+        const changed = await client.event('path-changed')
+        expect(changed).toMatchObject({ from: 'udp', to: 'udp', reason: 'reauthentication' })
+        expect(await upload).toMatchObject({ matches: true })
+        expect(client.all('reconnecting')).toEqual([])
+        await expectCleanEnd(site, client, 'reauth')
+      })
+    }
+
     if (transport !== 'udp') {
       test('goes on in a new stream when the relay was restarted', async () => {
         const client = await site.connect('psk', await site.psk())

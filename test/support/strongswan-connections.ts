@@ -115,6 +115,8 @@ const PARTS: Readonly<Record<string, ConnectionParts>> = {
     settings: { rekey_time: '20s', over_time: '10s', rand_time: '0s' },
     child: { rekey_time: '8s', life_time: '16s', rand_time: '0s' }
   },
+  // says AUTH_LIFETIME
+  reauth: { settings: { rekey_time: '0s', reauth_time: '14s', over_time: '30s', rand_time: '0s' } },
   bytes: { child: { rekey_bytes: 20_000_000, life_bytes: 1_000_000_000, rand_bytes: 0 } },
   dpd: { settings: { dpd_delay: '2s' } },
   // each shows its client a certificate that must not be accepted

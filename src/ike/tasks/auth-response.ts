@@ -14,6 +14,7 @@ import {
   verifyEapAuth
 } from '../auth/authenticator.ts'
 import { formatIdentity } from '../auth/identity.ts'
+import { authLifetimeNotify, limitAuthentication } from '../auth-lifetime.ts'
 import { EapServer } from '../eap/server.ts'
 import type { EapStep } from '../eap/types.ts'
 import { protocolViolation, unknownPeer } from '../failures.ts'
@@ -214,7 +215,8 @@ export class AuthResponder {
     noteAbilities(state, this.#first)
     state.initialContact = findNotify(this.#first, NotifyType.INITIAL_CONTACT) !== undefined
     markAuthenticated(state, sa)
-    const abilities = abilityNotifies(state, this.#first)
+    limitAuthentication(state)
+    const abilities = [...abilityNotifies(state, this.#first), ...authLifetimeNotify(state)]
     const { reply, failed } = this.#assign()
     if (failed) {
       announceEstablished(state, sa, undefined)

@@ -16,6 +16,7 @@ import {
   verifyAuth,
   verifyEapAuth
 } from '../auth/authenticator.ts'
+import { noteAuthLifetime } from '../auth-lifetime.ts'
 import { EapPeer } from '../eap/peer.ts'
 import type { EapStep } from '../eap/types.ts'
 import { errorOfNotify, protocolViolation } from '../failures.ts'
@@ -252,6 +253,7 @@ export class AuthTask implements Task {
   #finish(sa: IkeSa, payloads: readonly Payload[]): TaskOutcome {
     const state = this.#state
     noteAbilities(state, payloads)
+    noteAuthLifetime(state, payloads)
     const reply = findPayload(payloads, PayloadType.CP)
     if (reply?.cfgType === ConfigType.CFG_REPLY) state.assigned = readAssignedConfig(reply)
     markAuthenticated(state, sa)

@@ -14,6 +14,7 @@ import {
   findPayloads
 } from '../../wire/ike-helpers.ts'
 import type { DeletePayload, Payload } from '../../wire/ike-message.ts'
+import { noteAuthLifetime } from '../auth-lifetime.ts'
 import { errorOfNotify, rejectedByInitiator } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
@@ -45,6 +46,7 @@ export function answerInformational(
     return { payloads: [], afterSending: () => peerGaveUp(state, fatal.notifyType) }
   }
   noteReplayCounterSync(state, payloads)
+  noteAuthLifetime(state, payloads)
   noteUnknown(state, payloads)
   return { payloads: [...deleteChildren(state, sa, deletes), ...mobikeAnswers(sa, payloads, path)] }
 }
@@ -124,6 +126,7 @@ function noteUnknown(state: SessionState, payloads: readonly Payload[]): void {
   const known: readonly number[] = [
     NotifyType.NAT_DETECTION_SOURCE_IP,
     NotifyType.NAT_DETECTION_DESTINATION_IP,
+    NotifyType.AUTH_LIFETIME,
     NotifyType.COOKIE2,
     NotifyType.UPDATE_SA_ADDRESSES
   ]

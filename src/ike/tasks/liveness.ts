@@ -20,6 +20,7 @@ export class LivenessTask implements Task {
 
   build(sa: IkeSa): Draft | undefined {
     const { path, features, config } = this.#state
+    this.#state.emit({ type: 'asking' })
     const detects = features.mobike && config.role === 'initiator' && path !== undefined && !path.reliable
     return {
       exchangeType: ExchangeType.INFORMATIONAL,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { PathJudge } from '../../../src/client/path-judge.ts'
 
 const timings = {
-  ...{ silenceMs: 700, livenessAnswerMs: 800 },
+  ...{ silenceMs: 700, sparseSilenceMs: 2000, livenessAnswerMs: 800 },
   ...{ espSilenceMs: 2500, witnessSilenceMs: 2000, movedSilenceMs: 1000 }
 }
 
@@ -53,10 +53,18 @@ describe('path judge', () => {
     expect(judge.verdict(6200)).toBe('peer-silent')
   })
 
-  it('does not judge by one or two packets', () => {
+  it('asks about one or two packets later, and says no more about ESP', () => {
     const judge = new PathJudge(timings)
     judge.sent(0, 2)
+    expect(judge.verdict(1999)).toBeUndefined()
+    expect(judge.verdict(2000)).toBe('ask')
+    judge.asked(2000)
+    judge.livenessAnswered()
     expect(judge.verdict(60_000)).toBeUndefined()
+    judge.sent(60_000, 1)
+    expect(judge.verdict(63_999)).toBeUndefined()
+    judge.asked(64_000)
+    expect(judge.verdict(64_800)).toBe('peer-silent')
   })
 
   it('becomes more patient after a wrong verdict, and eager again once ESP arrives', () => {

@@ -150,6 +150,44 @@ describe('a session whose gateway has lost its state', () => {
   })
 })
 
+describe('a session whose authentication holds for a while only', () => {
+  it('is authenticated anew in time, keeping its addresses, and nobody notices', async () => {
+    const { connected, of, site, clock, tunnel, finish } = setUp({
+      site: { gateway: { authLifetimeMs: 60_000 } }
+    })
+    await connected()
+    tunnel.startTraffic()
+    const [first] = site.sessions
+    const before = tunnel.espPacketsOut - tunnel.espPacketsIn
+    await clock.advance(150_000)
+    const changes = of('path-changed')
+    for (const change of changes) expect(change).toMatchObject({ to: 'udp', reason: 'reauthentication' })
+    expect(changes.length).toBeGreaterThanOrEqual(2)
+    expect(changes.length).toBeLessThanOrEqual(5)
+    expect(of('reconnecting')).toEqual([])
+    expect(site.sessions).toHaveLength(1)
+    expect(site.sessions).not.toContain(first)
+    expect(tunnel.espPacketsOut - tunnel.espPacketsIn).toBe(before)
+    await finish()
+  })
+
+  it('goes on with what it has when the gateway does not answer, until that is over', async () => {
+    const { connected, of, site, clock, moved, tunnel, finish } = setUp({
+      site: { gateway: { authLifetimeMs: 60_000 } }
+    })
+    await connected()
+    tunnel.startTraffic()
+    site.swallow = (_, exchangeType) => exchangeType === ExchangeType.IKE_SA_INIT
+    await clock.advance(62_000)
+    expect(of('reconnecting')).toEqual([])
+    await clock.advance(10_000)
+    expect(of('reconnecting')).toMatchObject([{ reason: 'deleted-by-peer' }])
+    site.swallow = () => false
+    expect(await moved(1, 40_000)).toBe(true)
+    await finish()
+  })
+})
+
 describe('stopping', () => {
   it.each(
     KINDS.flatMap((kind) => [0, 3, 7, 12, 500, 1200, 2600, 3300].map((afterMs) => [kind, afterMs] as const))

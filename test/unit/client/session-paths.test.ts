@@ -143,6 +143,21 @@ describe('a session whose path falls silent', () => {
     await finish()
   })
 
+  it('moves when a liveness check of the IKE engine is not answered', async () => {
+    const { connected, of, moved, site, tunnel, clock, finish } = setUp({
+      options: { timers: { livenessMs: 10_000 } }
+    })
+    await connected()
+    Object.assign(site.weather.udp, { ike: false, esp: false })
+    // Nothing that anybody would have to answer.
+    tunnel.espPacketsOut++
+    const at = clock.now()
+    expect(await moved(1)).toBe(true)
+    expect(clock.now() - at).toBeLessThan(13_000)
+    expect(of('path-changed')[0]).toMatchObject({ from: 'udp', to: 'tcp', reason: 'peer-silent' })
+    await finish()
+  })
+
   it('leaves a path on which IKE is answered but ESP is not', async () => {
     const { connected, of, moved, site, tunnel, finish } = setUp()
     site.weather.udp.esp = false
