@@ -333,7 +333,7 @@ describeWith(
         'mount -t tmpfs x /etc'
       ]
       const said = await output(
-        execAsUser(changes.map((change) => `${change} 2>&1 && echo done`).join('; ') + '; true')
+        execAsUser(`${changes.map((change) => `${change} 2>&1 && echo done`).join('; ')}; true`)
       )
       expect(said).not.toContain('done')
       expect(

@@ -70,7 +70,8 @@ describe('a member that takes over (RFC 6311)', () => {
     expect(after.virtualIps).toEqual(before.virtualIps)
     expect(member.children).toEqual(pair.gateway.children)
     expect(member.sendingOn).toEqual(pair.gateway.sendingOn)
-    expect(member.of('established')[0]?.info).toEqual(pair.gateway.of('established')[0]?.info)
+    const [told] = pair.gateway.of('established')
+    expect(member.of('established')[0]?.info).toEqual({ ...told?.info, resumed: true })
     expect(member.of('spi-claimed')).toEqual(pair.gateway.of('spi-claimed'))
   })
 
