@@ -1,16 +1,33 @@
 /** One node of a cluster dies, the other goes on: the same IKE SA, the same addresses, and no inner connection breaks. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { ClusterSite, type NodeName, type Pulse } from '../support/cluster-site.ts'
 import type { IkestreamProcess, JsonLine } from '../support/ikestream-process.ts'
 import { describeWith } from '../support/require.ts'
 import { waitUntil } from '../support/wait-until.ts'
 
+const EXAMPLE = fileURLToPath(new URL('../../examples/ha-cluster/demo.sh', import.meta.url))
 const MEBIBYTE = 1_048_576
 /** Under traffic the tunnel is back within this long of the death; an idle one needs its liveness interval more. */
 const BACK_MS = 1_000
 const LIVENESS_S = 2
 
 const timeOf = (line: JsonLine): number => Date.parse(String(line['time']))
+
+describeWith(
+  'namespaces',
+  'tun',
+  'ping'
+)('the example of a cluster', () => {
+  it.each(['udp', 'tcp'])('runs on %s, and says how long nothing came through', async (transport) => {
+    const { stdout } = await promisify(execFile)(EXAMPLE, [transport])
+    const [, count, gapMs] = /(\d+) answers of 600; the longest time without one: (\d+) ms/.exec(stdout) ?? []
+    expect(Number(count), stdout).toBeGreaterThan(500)
+    expect(Number(gapMs), stdout).toBeGreaterThan(0)
+  })
+})
 
 describeWith('namespaces', 'tun')('a cluster whose active node dies', () => {
   let site: ClusterSite
