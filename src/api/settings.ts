@@ -7,7 +7,7 @@ import type { GivenSecrets } from '../cli/credentials.ts'
 import { nearest } from '../cli/nearest.ts'
 import { checkOption } from '../cli/option-check.ts'
 import { profileKeys } from '../cli/option-specs.ts'
-import type { OptionValues, ValueSource } from '../cli/option-values.ts'
+import { CheckedOptionValues, type OptionValues, type ValueSource } from '../cli/option-values.ts'
 import { findProfile } from '../cli/profile.ts'
 import type { Profile } from '../cli/profile-type.ts'
 import { UsageError } from '../errors.ts'
@@ -130,37 +130,14 @@ function unknownName(name: string, known: readonly string[]): UsageError {
 }
 
 /** What was given, else what the profile says. */
-class GivenValues implements OptionValues {
+class GivenValues extends CheckedOptionValues {
   readonly #given: ReadonlyMap<string, unknown>
   readonly #profile: Profile | undefined
 
   constructor(given: ReadonlyMap<string, unknown>, profile: Profile | undefined) {
+    super()
     this.#given = given
     this.#profile = profile
-  }
-
-  text(name: string): string | undefined {
-    const value = this.#value(name)
-    return typeof value === 'string' ? value : undefined
-  }
-
-  number(name: string): number | undefined {
-    const value = this.#value(name)
-    return typeof value === 'number' ? value : undefined
-  }
-
-  list(name: string): readonly string[] {
-    const value = this.#value(name)
-    if (typeof value === 'string') return [value]
-    return Array.isArray(value) ? (value as string[]) : []
-  }
-
-  flag(name: string): boolean {
-    return this.#value(name) === true
-  }
-
-  enabled(name: string): boolean {
-    return this.#value(name) !== false
   }
 
   source(name: string): ValueSource {
@@ -168,7 +145,7 @@ class GivenValues implements OptionValues {
     return this.#profile?.values.has(name) === true ? 'profile' : 'default'
   }
 
-  #value(name: string): unknown {
+  protected value(name: string): unknown {
     return this.#given.get(name) ?? this.#profile?.values.get(name)
   }
 }

@@ -1,51 +1,29 @@
 /**
- * Packets that a check sends through a tunnel by itself, without a TUN device: echo requests (RFC 792, RFC 4443 section 4) and one DNS
- * question. Pure functions over bytes.
+ * Packets that a check sends through a tunnel by itself, without a TUN device, and what is read from the answers: echo requests (RFC 792,
+ * RFC 4443 section 4) and one DNS question. Pure functions over bytes.
  * @module
  */
 import { addressFromBytes, addressToBytes, familyOf } from '../wire/address.ts'
 import {
-  finishChecksum,
-  internetChecksum,
-  pseudoHeaderSum4,
-  pseudoHeaderSum6,
-  sum16
-} from '../wire/checksum.ts'
-import {
   destinationOffset,
   findUpperLayer,
-  IPV4_CHECKSUM_OFFSET,
-  IPV4_DESTINATION_OFFSET,
-  IPV4_DONT_FRAGMENT,
-  IPV4_FRAGMENT_OFFSET,
   IPV4_HEADER_LENGTH,
-  IPV4_PROTOCOL_OFFSET,
-  IPV4_SOURCE_OFFSET,
-  IPV4_TOTAL_LENGTH_OFFSET,
-  IPV4_TTL_OFFSET,
-  IPV6_DESTINATION_OFFSET,
   IPV6_HEADER_LENGTH,
-  IPV6_HOP_LIMIT_OFFSET,
-  IPV6_NEXT_HEADER_OFFSET,
-  IPV6_PAYLOAD_LENGTH_OFFSET,
-  IPV6_SOURCE_OFFSET,
   IpProtocol,
   ipPacketLength,
   read16,
   sourceOffset,
   upperOffset,
-  upperProtocol,
-  write16
+  upperProtocol
 } from '../wire/ip.ts'
+import type { IpEnds } from '../wire/ip-packet.ts'
+import { dnsRootQuery, echoRequest as smallEchoRequest } from '../wire/probe-packets.ts'
 
-const HOP_LIMIT = 64
 const ICMP_HEADER_LENGTH = 8
 const UDP_HEADER_LENGTH = 8
 const DNS_PORT = 53
-/** Echo request and reply, by family. */
-const ECHO = { 4: { request: 8, reply: 0 }, 6: { request: 128, reply: 129 } } as const
-/** Asks for the root's name servers: header (RD, one question), root name, type NS, class IN (RFC 1035 section 4.1). */
-const DNS_QUESTION = Uint8Array.from([0x69, 0x6b, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1])
+/** Echo reply, by family. */
+const ECHO_REPLY = { 4: 0, 6: 129 } as const
 
 export interface InnerEnds {
   readonly source: string
@@ -59,20 +37,10 @@ export function echoRequest(
   sequence: number,
   lengthBytes: number
 ): Uint8Array {
-  const { packet, family, upper } = ipPacket(ends, lengthBytes, {
-    4: IpProtocol.ICMP,
-    6: IpProtocol.ICMPV6
-  })
-  packet[upper] = ECHO[family].request
-  write16(packet, upper + 4, identifier)
-  write16(packet, upper + 6, sequence)
-  const length = packet.length - upper
-  const checksum =
-    family === 4
-      ? internetChecksum(packet, upper, length)
-      : finishChecksum(pseudoHeaderSum6(packet, 0, IpProtocol.ICMPV6, length) + sum16(packet, upper, length))
-  write16(packet, upper + 2, checksum)
-  return packet
+  const addresses = inBytes(ends)
+  const headers = addresses.source.length === 4 ? IPV4_HEADER_LENGTH : IPV6_HEADER_LENGTH
+  const dataBytes = lengthBytes - headers - ICMP_HEADER_LENGTH
+  return smallEchoRequest({ ...addresses, identifier, sequence, dataBytes })
 }
 
 export interface EchoReply {
@@ -88,7 +56,7 @@ export function readEchoReply(packet: Uint8Array): EchoReply | undefined {
   if (found === undefined) return undefined
   const { family, protocol, at } = found
   if (protocol !== (family === 4 ? IpProtocol.ICMP : IpProtocol.ICMPV6)) return undefined
-  if (packet.length < at + ICMP_HEADER_LENGTH || packet[at] !== ECHO[family].reply) return undefined
+  if (packet.length < at + ICMP_HEADER_LENGTH || packet[at] !== ECHO_REPLY[family]) return undefined
   return {
     from: found.source,
     identifier: read16(packet, at + 4),
@@ -99,21 +67,7 @@ export function readEchoReply(packet: Uint8Array): EchoReply | undefined {
 
 /** A question that every name server answers, if only to refuse it. */
 export function dnsQuery(ends: InnerEnds, sourcePort: number): Uint8Array {
-  const length = UDP_HEADER_LENGTH + DNS_QUESTION.length
-  const header = (addressToBytes(ends.source)?.length ?? 4) === 4 ? IPV4_HEADER_LENGTH : IPV6_HEADER_LENGTH
-  const { packet, family, upper } = ipPacket(ends, header + length, { 4: IpProtocol.UDP, 6: IpProtocol.UDP })
-  write16(packet, upper, sourcePort)
-  write16(packet, upper + 2, DNS_PORT)
-  write16(packet, upper + 4, length)
-  packet.set(DNS_QUESTION, upper + UDP_HEADER_LENGTH)
-  const pseudo =
-    family === 4
-      ? pseudoHeaderSum4(packet, 0, IpProtocol.UDP, length)
-      : pseudoHeaderSum6(packet, 0, IpProtocol.UDP, length)
-  const checksum = finishChecksum(pseudo + sum16(packet, upper, length))
-  // Zero would mean that there is none (RFC 768).
-  write16(packet, upper + 6, checksum === 0 ? 0xffff : checksum)
-  return packet
+  return dnsRootQuery({ ...inBytes(ends), identifier: sourcePort })
 }
 
 /** @returns who answered a question that came from this port */
@@ -142,32 +96,9 @@ function upperLayerOf(
   }
 }
 
-function ipPacket(
-  { source, destination }: InnerEnds,
-  lengthBytes: number,
-  protocols: Readonly<Record<4 | 6, number>>
-): { readonly packet: Uint8Array; readonly family: 4 | 6; readonly upper: number } {
-  const packet = new Uint8Array(new ArrayBuffer(lengthBytes))
+function inBytes({ source, destination }: InnerEnds): IpEnds {
   const [from, to] = [addressToBytes(source), addressToBytes(destination)]
-  if (from === undefined || to === undefined || from.length !== to.length)
-    throw new RangeError('Both ends of a packet are of one family')
-  const family = familyOf(from)
-  if (family === 4) {
-    packet[0] = 0x45
-    write16(packet, IPV4_TOTAL_LENGTH_OFFSET, lengthBytes)
-    write16(packet, IPV4_FRAGMENT_OFFSET, IPV4_DONT_FRAGMENT)
-    packet[IPV4_TTL_OFFSET] = HOP_LIMIT
-    packet[IPV4_PROTOCOL_OFFSET] = protocols[4]
-    packet.set(from, IPV4_SOURCE_OFFSET)
-    packet.set(to, IPV4_DESTINATION_OFFSET)
-    write16(packet, IPV4_CHECKSUM_OFFSET, internetChecksum(packet, 0, IPV4_HEADER_LENGTH))
-    return { packet, family, upper: IPV4_HEADER_LENGTH }
-  }
-  packet[0] = 0x60
-  write16(packet, IPV6_PAYLOAD_LENGTH_OFFSET, lengthBytes - IPV6_HEADER_LENGTH)
-  packet[IPV6_NEXT_HEADER_OFFSET] = protocols[6]
-  packet[IPV6_HOP_LIMIT_OFFSET] = HOP_LIMIT
-  packet.set(from, IPV6_SOURCE_OFFSET)
-  packet.set(to, IPV6_DESTINATION_OFFSET)
-  return { packet, family, upper: IPV6_HEADER_LENGTH }
+  if (from === undefined || to === undefined)
+    throw new RangeError('A packet goes from one address to another')
+  return { source: from, destination: to }
 }

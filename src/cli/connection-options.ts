@@ -14,7 +14,7 @@ import {
   SPECS,
   takesValue
 } from './option-specs.ts'
-import type { OptionValues, ValueSource } from './option-values.ts'
+import { CheckedOptionValues, type ValueSource } from './option-values.ts'
 import type { Profile } from './profile-type.ts'
 
 const GROUP_HEADINGS: Readonly<Record<OptionGroup, string>> = {
@@ -58,37 +58,14 @@ function buildOption(spec: OptionSpec): Option {
 }
 
 /** The effective values of all shared options, each with its source. */
-export class EffectiveOptions implements OptionValues {
+export class EffectiveOptions extends CheckedOptionValues {
   readonly #command: Command
   readonly #profile: Profile | undefined
 
   constructor(command: Command, profile: Profile | undefined) {
+    super()
     this.#command = command
     this.#profile = profile
-  }
-
-  text(name: string): string | undefined {
-    const value = this.#value(name)
-    return typeof value === 'string' ? value : undefined
-  }
-
-  number(name: string): number | undefined {
-    const value = this.#value(name)
-    return typeof value === 'number' ? value : undefined
-  }
-
-  list(name: string): readonly string[] {
-    const value = this.#value(name)
-    if (typeof value === 'string') return [value]
-    return Array.isArray(value) ? (value as string[]) : []
-  }
-
-  flag(name: string): boolean {
-    return this.#value(name) === true
-  }
-
-  enabled(name: string): boolean {
-    return this.#value(name) !== false
   }
 
   source(name: string): ValueSource {
@@ -98,7 +75,7 @@ export class EffectiveOptions implements OptionValues {
     return this.#profile?.values.has(name) === true ? 'profile' : 'default'
   }
 
-  #value(name: string): unknown {
+  protected value(name: string): unknown {
     const source = this.source(name)
     if (source === 'profile') return this.#profile?.values.get(name)
     if (source === 'environment') {

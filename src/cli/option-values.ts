@@ -15,3 +15,34 @@ export interface OptionValues {
   enabled(name: string): boolean
   source(name: string): ValueSource
 }
+
+/** Reads one effective value in each of its shapes. What a value may be was checked where it came in. */
+export abstract class CheckedOptionValues implements OptionValues {
+  abstract source(name: string): ValueSource
+  /** By the long name; undefined when nobody said anything. */
+  protected abstract value(name: string): unknown
+
+  text(name: string): string | undefined {
+    const value = this.value(name)
+    return typeof value === 'string' ? value : undefined
+  }
+
+  number(name: string): number | undefined {
+    const value = this.value(name)
+    return typeof value === 'number' ? value : undefined
+  }
+
+  list(name: string): readonly string[] {
+    const value = this.value(name)
+    if (typeof value === 'string') return [value]
+    return Array.isArray(value) ? (value as string[]) : []
+  }
+
+  flag(name: string): boolean {
+    return this.value(name) === true
+  }
+
+  enabled(name: string): boolean {
+    return this.value(name) !== false
+  }
+}

@@ -180,19 +180,8 @@ export function issueServerCertificate(
   validity: Validity,
   keyKind?: CertificateKeyKind
 ): CertifiedKey {
-  return issueCertificate(
-    {
-      ...validity,
-      subject: names[0],
-      keyKind,
-      extensions: {
-        keyUsage: ['digitalSignature'],
-        extendedKeyUsage: [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.ipsecIKE],
-        altNames: names
-      }
-    },
-    authority
-  )
+  const usages = [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.ipsecIKE]
+  return issueEndCertificate(authority, names, usages, validity, keyKind)
 }
 
 /** A user's or machine's certificate; the first name is also its common name. */
@@ -202,19 +191,18 @@ export function issueClientCertificate(
   validity: Validity,
   keyKind?: CertificateKeyKind
 ): CertifiedKey {
-  return issueCertificate(
-    {
-      ...validity,
-      subject: names[0],
-      keyKind,
-      extensions: {
-        keyUsage: ['digitalSignature'],
-        extendedKeyUsage: [ExtendedKeyUsage.clientAuth],
-        altNames: names
-      }
-    },
-    authority
-  )
+  return issueEndCertificate(authority, names, [ExtendedKeyUsage.clientAuth], validity, keyKind)
+}
+
+function issueEndCertificate(
+  authority: CertifiedKey,
+  names: readonly [string, ...string[]],
+  extendedKeyUsage: readonly string[],
+  validity: Validity,
+  keyKind: CertificateKeyKind | undefined
+): CertifiedKey {
+  const extensions = { keyUsage: ['digitalSignature'] as const, extendedKeyUsage, altNames: names }
+  return issueCertificate({ ...validity, subject: names[0], keyKind, extensions }, authority)
 }
 
 export interface RevocationRequest {

@@ -7,6 +7,7 @@
  * @module
  */
 import { ConfigurationError } from '../errors.ts'
+import { addressFromBigInt, addressToBigInt } from '../wire/cidr.ts'
 
 const MAX_REMEMBERED = 65_536
 /** IPv6 pools are far larger than anybody needs: lease from the first part only. */
@@ -60,7 +61,7 @@ export class AddressPool {
       return {
         family: bits === 32 ? 4 : 6,
         prefixLength,
-        base: toNumber(address) & mask,
+        base: addressToBigInt(address) & mask,
         hosts: Number(usable < MAX_HOSTS ? usable : MAX_HOSTS),
         leases: new Map(),
         remembered: new Map(),
@@ -150,28 +151,13 @@ function leaseAt(pool: Pool, index: number): Lease {
   const length = pool.family === 4 ? 4 : 16
   return {
     family: pool.family,
-    address: toBytes(pool.base + BigInt(index + 2), length),
+    address: addressFromBigInt(pool.base + BigInt(index + 2), length),
     prefixLength: pool.prefixLength
   }
 }
 
 function indexOf(pool: Pool, address: Uint8Array): number | undefined {
   if (address.length !== (pool.family === 4 ? 4 : 16)) return undefined
-  const index = toNumber(address) - pool.base - 2n
+  const index = addressToBigInt(address) - pool.base - 2n
   return index >= 0n && index < BigInt(pool.hosts) ? Number(index) : undefined
-}
-
-function toNumber(bytes: Uint8Array): bigint {
-  let value = 0n
-  for (const byte of bytes) value = (value << 8n) | BigInt(byte)
-  return value
-}
-
-function toBytes(value: bigint, length: number): Uint8Array {
-  const bytes = new Uint8Array(length)
-  for (let index = length - 1; index >= 0; index--) {
-    bytes[index] = Number(value & 0xffn)
-    value >>= 8n
-  }
-  return bytes
 }

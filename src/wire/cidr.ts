@@ -59,16 +59,16 @@ export function addressInCidr(address: Uint8Array, cidr: Cidr): boolean {
 export function rangeToCidrs(start: Uint8Array, end: Uint8Array): Cidr[] {
   if (start.length !== end.length || compareAddresses(start, end) > 0) return []
   const bits = start.length * 8
-  const last = toBigInt(end)
+  const last = addressToBigInt(end)
   const cidrs: Cidr[] = []
-  for (let next = toBigInt(start); next <= last; ) {
+  for (let next = addressToBigInt(start); next <= last; ) {
     let hostBits = 0
     while (hostBits < bits) {
       const size = 1n << BigInt(hostBits + 1)
       if (next % size !== 0n || next + size - 1n > last) break
       hostBits++
     }
-    const address = fromBigInt(next, start.length)
+    const address = addressFromBigInt(next, start.length)
     cidrs.push({ family: familyOf(start), address, prefixLength: bits - hostBits })
     next += 1n << BigInt(hostBits)
   }
@@ -95,13 +95,15 @@ function maskByte(prefixLength: number, index: number): number {
   return (0xff00 >>> ones) & 0xff
 }
 
-function toBigInt(bytes: Uint8Array): bigint {
+/** An address, or any other number in network byte order. */
+export function addressToBigInt(bytes: Uint8Array): bigint {
   let value = 0n
   for (const byte of bytes) value = (value << 8n) | BigInt(byte)
   return value
 }
 
-function fromBigInt(value: bigint, length: number): Uint8Array {
+/** @param length bytes of the address; higher bits are cut off */
+export function addressFromBigInt(value: bigint, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
   for (let index = length - 1; index >= 0; index--) {
     bytes[index] = Number(value & 0xffn)

@@ -3,22 +3,13 @@
  * DNS query for the root name servers (RFC 1035). Errors about them are answers, too.
  * @module
  */
-import { finishChecksum, internetChecksum, pseudoHeaderSum4, pseudoHeaderSum6, sum16 } from './checksum.ts'
+import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6, sum16 } from './checksum.ts'
 import {
   findUpperLayer,
-  IPV4_CHECKSUM_OFFSET,
-  IPV4_DESTINATION_OFFSET,
   IPV4_HEADER_LENGTH,
   IPV4_PROTOCOL_OFFSET,
-  IPV4_SOURCE_OFFSET,
-  IPV4_TOTAL_LENGTH_OFFSET,
-  IPV4_TTL_OFFSET,
-  IPV6_DESTINATION_OFFSET,
   IPV6_HEADER_LENGTH,
-  IPV6_HOP_LIMIT_OFFSET,
   IPV6_NEXT_HEADER_OFFSET,
-  IPV6_PAYLOAD_LENGTH_OFFSET,
-  IPV6_SOURCE_OFFSET,
   IpProtocol,
   ipPacketLength,
   read16,
@@ -26,14 +17,8 @@ import {
   upperProtocol,
   write16
 } from './ip.ts'
+import { type IpEnds, newIpPacket } from './ip-packet.ts'
 
-export interface ProbeAddresses {
-  /** 4 or 16 bytes each, of one family. */
-  readonly source: Uint8Array
-  readonly destination: Uint8Array
-}
-
-const DEFAULT_HOP_LIMIT = 64
 const ICMP_HEADER_LENGTH = 8
 const UDP_HEADER_LENGTH = 8
 const DNS_PORT = 53
@@ -45,30 +30,33 @@ const ECHO = { request4: 8, reply4: 0, request6: 128, reply6: 129 } as const
 const ERRORS4: readonly number[] = [3, 11]
 const ERRORS6: readonly number[] = [1, 3]
 
+/** @param wanted `dataBytes`: zeros behind the header of the request (none) */
 export function echoRequest(
-  wanted: ProbeAddresses & {
+  wanted: IpEnds & {
     readonly identifier: number
     readonly sequence: number
     readonly hopLimit?: number | undefined
+    readonly dataBytes?: number | undefined
   }
 ): Uint8Array {
   const isIpv4 = wanted.source.length === 4
   const protocol = isIpv4 ? IpProtocol.ICMP : IpProtocol.ICMPV6
-  const packet = emptyPacket(wanted, protocol, ICMP_HEADER_LENGTH, wanted.hopLimit)
+  const length = ICMP_HEADER_LENGTH + (wanted.dataBytes ?? 0)
+  const packet = newIpPacket(wanted, protocol, length, wanted.hopLimit)
   const at = headerLength(isIpv4)
   packet[at] = isIpv4 ? ECHO.request4 : ECHO.request6
   write16(packet, at + 4, wanted.identifier)
   write16(packet, at + 6, wanted.sequence)
-  const pseudoHeader = isIpv4 ? 0 : pseudoHeaderSum6(packet, 0, protocol, ICMP_HEADER_LENGTH)
-  write16(packet, at + 2, finishChecksum(pseudoHeader + sum16(packet, at, ICMP_HEADER_LENGTH)))
+  const pseudoHeader = isIpv4 ? 0 : pseudoHeaderSum6(packet, 0, protocol, length)
+  write16(packet, at + 2, finishChecksum(pseudoHeader + sum16(packet, at, length)))
   return packet
 }
 
 /** @param wanted the identifier is the source port, too: the shortest errors quote no more than the ports */
-export function dnsRootQuery(wanted: ProbeAddresses & { readonly identifier: number }): Uint8Array {
+export function dnsRootQuery(wanted: IpEnds & { readonly identifier: number }): Uint8Array {
   const isIpv4 = wanted.source.length === 4
   const length = UDP_HEADER_LENGTH + ROOT_QUERY.length
-  const packet = emptyPacket(wanted, IpProtocol.UDP, length)
+  const packet = newIpPacket(wanted, IpProtocol.UDP, length)
   const at = headerLength(isIpv4)
   write16(packet, at, wanted.identifier)
   write16(packet, at + 2, DNS_PORT)
@@ -144,31 +132,4 @@ function upperIn(buffer: Uint8Array, offset: number, length: number): number {
 
 function headerLength(isIpv4: boolean): number {
   return isIpv4 ? IPV4_HEADER_LENGTH : IPV6_HEADER_LENGTH
-}
-
-function emptyPacket(
-  { source, destination }: ProbeAddresses,
-  protocol: number,
-  length: number,
-  hopLimit = DEFAULT_HOP_LIMIT
-): Uint8Array {
-  const isIpv4 = source.length === 4
-  const packet = new Uint8Array(headerLength(isIpv4) + length)
-  if (isIpv4) {
-    packet[0] = 0x45
-    write16(packet, IPV4_TOTAL_LENGTH_OFFSET, packet.length)
-    packet[IPV4_TTL_OFFSET] = hopLimit
-    packet[IPV4_PROTOCOL_OFFSET] = protocol
-    packet.set(source, IPV4_SOURCE_OFFSET)
-    packet.set(destination, IPV4_DESTINATION_OFFSET)
-    write16(packet, IPV4_CHECKSUM_OFFSET, internetChecksum(packet, 0, IPV4_HEADER_LENGTH))
-    return packet
-  }
-  packet[0] = 0x60
-  write16(packet, IPV6_PAYLOAD_LENGTH_OFFSET, length)
-  packet[IPV6_NEXT_HEADER_OFFSET] = protocol
-  packet[IPV6_HOP_LIMIT_OFFSET] = hopLimit
-  packet.set(source, IPV6_SOURCE_OFFSET)
-  packet.set(destination, IPV6_DESTINATION_OFFSET)
-  return packet
 }
