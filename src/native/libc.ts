@@ -37,11 +37,9 @@ export class SystemCallError extends Error {
   }
 }
 
-/** What ikestream uses of koffi; its own types speak of `any`. */
-export interface NativeFunction {
-  // biome-ignore lint/suspicious/noExplicitAny: a C function has whatever signature its declaration says
-  (...values: any[]): any
-}
+// What ikestream uses of koffi, whose own types speak of `any`.
+// biome-ignore lint/suspicious/noExplicitAny: a C function has whatever signature its declaration says
+export type NativeFunction = (...values: any[]) => any
 interface NativeLibrary {
   func(declaration: string): NativeFunction
 }
