@@ -9,7 +9,7 @@ export class Backoff {
   #nextMs: number
 
   /** @param random uniform in [0, 1) */
-  constructor(firstMs: number, maxMs: number, random: () => number = Math.random) {
+  constructor(firstMs: number, maxMs: number, random: () => number) {
     this.#firstMs = firstMs
     this.#maxMs = maxMs
     this.#random = random

@@ -106,6 +106,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   }
   session = new VpnSession(options, {
     clock: systemClock,
+    chance: Math.random,
     log,
     tunnel,
     factory,

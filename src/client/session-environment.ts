@@ -13,6 +13,8 @@ import type { Tunnel } from './tunnel.ts'
 
 export interface SessionEnvironment {
   readonly clock: Clock
+  /** Uniform in [0, 1): spreads what many clients would else do at the same moment. */
+  readonly chance: () => number
   readonly log: Logger
   readonly factory: SessionFactory
   readonly tunnel: Tunnel

@@ -44,7 +44,7 @@ export class VpnSession {
     this.#startedAt = environment.clock.now()
     const { timings } = options
     const { signal } = this.#abort
-    const retry = new Backoff(timings.retryFirstMs, timings.retryMaxMs)
+    const retry = new Backoff(timings.retryFirstMs, timings.retryMaxMs, environment.chance)
     this.#watchdog = new Watchdog(environment.clock, timings, () => environment.tunnel.look(), {
       onTraffic: (traffic) =>
         this.#keeper.current?.driver.input((session, now) => session.noteTraffic(now, traffic)),

@@ -9,7 +9,8 @@ import { KeptHost } from '../host/kept-host.ts'
 import { LocalHost } from '../host/local-host.ts'
 import type { AppliedConfig, HostSession, TunnelConfig } from '../host/types.ts'
 import type { Logger } from '../log.ts'
-import { openTun, type TunDevice } from '../tun/tun-device.ts'
+import { openTun } from '../tun/tun-device.ts'
+import type { Tun } from '../tun/types.ts'
 import type { ConnectOptions } from './options.ts'
 
 /** The configuration of a place while it is in force. */
@@ -22,7 +23,7 @@ export interface TunnelPlace {
   /** The device is in a network of its own: it cannot swallow the gateway's packets, and sockets of ours cannot be bound to it. */
   readonly isolated: boolean
   /** @throws SystemError, AuthenticationError (privileges), UsageError (its name) */
-  openDevice(): TunDevice
+  openDevice(): Tun
   /** Addresses, routes and name resolution. @throws SystemError; what was done until then is undone */
   configure(config: TunnelConfig): Promise<PlacedConfig>
   /** The session has ended and its configuration is undone. */
@@ -70,7 +71,7 @@ export class HostPlace implements TunnelPlace {
     return new HostPlace(options, host)
   }
 
-  openDevice(): TunDevice {
+  openDevice(): Tun {
     const { netns, interfaceName } = this.#options
     return openTun({
       name: interfaceName,

@@ -21,7 +21,7 @@ import type { ConfigConflict, InnerNetwork, TunnelConfig } from '../host/types.t
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
-import type { TunDevice } from '../tun/tun-device.ts'
+import type { Tun } from '../tun/types.ts'
 import { formatCidr } from '../wire/cidr.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selectors.ts'
@@ -77,7 +77,7 @@ const LEAST_IPV4_MTU = 576
 export class Tunnel {
   readonly #options: ConnectOptions
   readonly #environment: TunnelEnvironment
-  readonly #tun: TunDevice
+  readonly #tun: Tun
   readonly #sad: Sad
   readonly #pump: Pump
   #applied: PlacedConfig | undefined
@@ -108,7 +108,7 @@ export class Tunnel {
     }
   }
 
-  private constructor(options: ConnectOptions, environment: TunnelEnvironment, tun: TunDevice) {
+  private constructor(options: ConnectOptions, environment: TunnelEnvironment, tun: Tun) {
     this.#options = options
     this.#environment = environment
     this.#tun = tun

@@ -39,7 +39,7 @@ export class UdpReturn {
     this.#keeper = keeper
     this.#signal = signal
     const { udpProbeFirstMs, udpProbeMaxMs } = options.timings
-    this.#backoff = new Backoff(udpProbeFirstMs, udpProbeMaxMs)
+    this.#backoff = new Backoff(udpProbeFirstMs, udpProbeMaxMs, environment.chance)
   }
 
   /** A path is in use: a `probe-udp` incident comes later if UDP would be better. */

@@ -12,8 +12,8 @@ import type { Logger } from '../log.ts'
 import { formatEndpoint } from '../transport/failure.ts'
 import type { StreamTransport } from '../transport/stream.ts'
 import type { Transport, TransportFailure, TransportHandlers } from '../transport/types.ts'
-import type { UdpServer } from '../transport/udp-server.ts'
 import type { Path } from '../wire/endpoint.ts'
+import type { UdpService } from './listeners.ts'
 import type { GatewayLimits } from './options.ts'
 
 export interface Carrier {
@@ -53,7 +53,7 @@ export class Carriers {
   readonly #log: Logger
   readonly #streams = new Map<number, Stream>()
   readonly #udpCarriers = new Map<number, Carrier>()
-  #udp: UdpServer | undefined
+  #udp: UdpService | undefined
 
   constructor(events: CarrierEvents, limits: GatewayLimits, log: Logger) {
     this.#events = events
@@ -70,7 +70,7 @@ export class Carriers {
     return this.#udpCarriers.size
   }
 
-  useUdp(udp: UdpServer): void {
+  useUdp(udp: UdpService): void {
     this.#udp = udp
     udp.setHandlers(this.#events)
   }

@@ -25,7 +25,7 @@ import { Carriers } from './carriers.ts'
 import { Clients } from './clients.ts'
 import { type GatewayDevice, openGatewayDevice } from './device.ts'
 import type { GatewayEvent } from './events.ts'
-import { Listeners } from './listeners.ts'
+import { Listeners, type ListenersSurroundings, type OpenListeners } from './listeners.ts'
 import {
   COOKIE_THRESHOLD,
   DEFAULT_GATEWAY_LIMITS,
@@ -41,8 +41,14 @@ export interface GatewayEnvironment {
   onEvent(event: GatewayEvent): void
   readonly clock?: Clock | undefined
   readonly random?: RandomSource | undefined
+  /** Milliseconds since 1970. */
+  readonly wallClockMs?: (() => number) | undefined
   /** Makes the TUN device; a real one by default. */
   readonly openDevice?: ((addresses: readonly Lease[]) => Promise<GatewayDevice>) | undefined
+  /** Begins to listen; on real sockets by default. */
+  readonly openListeners?:
+    | ((options: GatewayOptions, around: ListenersSurroundings) => Promise<OpenListeners>)
+    | undefined
 }
 
 /** What a cluster listens in on. */
@@ -72,7 +78,7 @@ export class GatewayCore {
   #clients: Clients | undefined
   #device: GatewayDevice | undefined
   #pump: GatewayPump | undefined
-  #listeners: Listeners | undefined
+  #listeners: OpenListeners | undefined
   #tick: { cancel(): void } | undefined
   #closed = false
   #fail: (error: SystemError) => void = () => undefined
@@ -84,7 +90,7 @@ export class GatewayCore {
     isCluster: boolean,
     watcher?: CoreWatcher
   ) {
-    const { log, clock = systemClock, random = systemRandom } = environment
+    const { log, clock = systemClock, random = systemRandom, wallClockMs = Date.now } = environment
     this.#options = options
     this.#environment = environment
     this.clock = clock
@@ -97,7 +103,7 @@ export class GatewayCore {
     })
     this.responder = new IkeResponder(this.#responderConfig(isCluster), {
       random,
-      wallClockMs: () => Date.now()
+      wallClockMs
     })
     this.driver = new ResponderDriver(this.responder, clock, log.child('ike'), {
       send: (message, path, session) => {
@@ -172,8 +178,8 @@ export class GatewayCore {
    * @throws SystemError `listen-failed`, DataError
    */
   async serve(): Promise<void> {
-    const { log } = this.#environment
-    this.#listeners = await Listeners.open(this.#options, {
+    const { log, openListeners = Listeners.open } = this.#environment
+    this.#listeners = await openListeners(this.#options, {
       limits: this.#limits,
       log: log.child('transport'),
       onStream: (transport) => this.carriers.addStream(transport, this.clock.now())

@@ -18,8 +18,21 @@ export interface ListenersSurroundings {
   onStream(transport: StreamTransport): void
 }
 
-export class Listeners {
+/** What the rest of the gateway uses of a `UdpServer`. */
+export type UdpService = Pick<
+  UdpServer,
+  'setHandlers' | 'sendIke' | 'carriesEsp' | 'pathBetween' | 'adopt' | 'release'
+>
+
+/** What a gateway needs of its listeners, whatever they listen on. */
+export interface OpenListeners {
   /** Undefined without UDP. */
+  readonly udp: UdpService | undefined
+  readonly addresses: readonly ListeningAddress[]
+  close(): Promise<void>
+}
+
+export class Listeners implements OpenListeners {
   readonly udp: UdpServer | undefined
   readonly #streams: StreamServer
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Duplex } from 'node:stream'
+import { type Clock, monotonicClock } from '../clock.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { STREAM_PREFIX } from '../wire/stream-framing.ts'
 import { StreamTransport } from './stream.ts'
@@ -13,6 +14,7 @@ export interface AcceptOptions {
   readonly remote: Endpoint
   /** How long the peer may take to send the whole prefix. */
   readonly prefixTimeoutMs: number
+  readonly clock?: Clock | undefined
 }
 
 export type Accepted =
@@ -23,12 +25,12 @@ export type Accepted =
 
 /** Never rejects. The stream is destroyed on `timeout` and `closed`. */
 export function acceptStream(stream: Duplex, kind: 'tcp' | 'tls', options: AcceptOptions): Promise<Accepted> {
-  const { local, remote, prefixTimeoutMs } = options
+  const { local, remote, prefixTimeoutMs, clock = monotonicClock } = options
   return new Promise((resolve) => {
     let seen: Buffer = Buffer.alloc(0)
     // Everything happens inside the event: one turn later the stream's end may have come and gone unheard.
     const settle = (result: () => Accepted) => {
-      clearTimeout(timer)
+      timer.cancel()
       stream.pause()
       stream.off('data', onData)
       stream.off('end', onClosed)
@@ -51,12 +53,20 @@ export function acceptStream(stream: Duplex, kind: 'tcp' | 'tls', options: Accep
       else if (length === STREAM_PREFIX.length)
         settle(() => {
           const head = seen.subarray(length)
-          const transport = new StreamTransport({ stream, kind, role: 'responder', local, remote, head })
+          const transport = new StreamTransport({
+            stream,
+            kind,
+            role: 'responder',
+            local,
+            remote,
+            head,
+            clock
+          })
           return { outcome: 'accepted', transport }
         })
     }
     const onClosed = () => refuse('closed')
-    const timer = setTimeout(() => refuse('timeout'), prefixTimeoutMs)
+    const timer = clock.setTimer(prefixTimeoutMs, () => refuse('timeout'))
     // Stays: an error between this and the next owner's listener must not end the process; 'close' follows it.
     stream.on('error', () => undefined)
     stream.on('end', onClosed)

@@ -7,6 +7,7 @@
  */
 import { isIPv6 } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { type Clock, monotonicClock } from '../clock.ts'
 import { InternalError } from '../errors.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import { DeframeStatus, frameIke, StreamDeframer } from '../wire/stream-framing.ts'
@@ -36,6 +37,7 @@ export interface StreamTransportOptions {
   /** Bytes of the stream that were read before, behind the prefix. */
   readonly head?: Uint8Array | undefined
   readonly tuning?: AppliedTuning | undefined
+  readonly clock?: Clock | undefined
 }
 
 const DEFAULT_CLOSE_GRACE_MS = 1000
@@ -59,6 +61,7 @@ export class StreamTransport implements Transport {
   readonly maxEspLength: number
   readonly facts: TransportFacts
   readonly #stream: Duplex
+  readonly #clock: Clock
   readonly #transmit: StreamTransmit
   readonly #deframer = new StreamDeframer()
   readonly #stats = { bytesIn: 0, bytesOut: 0, espDropped: 0 }
@@ -85,6 +88,7 @@ export class StreamTransport implements Transport {
     this.maxEspLength = isIPv6(options.local.address) ? ESP_LENGTH.ipv6 : ESP_LENGTH.ipv4
     this.facts = streamFacts(options.tuning)
     this.#stream = stream
+    this.#clock = options.clock ?? monotonicClock
     this.#head = options.head
     this.#transmit = this.esp = new StreamTransmit(
       stream,
@@ -151,7 +155,7 @@ export class StreamTransport implements Transport {
       this.#transmit.flush()
       this.#end({ code: 'closed', message: 'Closed' })
     }
-    await closeStream(this.#stream, graceMs)
+    await closeStream(this.#stream, graceMs, this.#clock)
   }
 
   #receive(chunk: Uint8Array): void {
@@ -196,7 +200,7 @@ export class StreamTransport implements Transport {
     this.#deframer.stop()
     this.#transmit.close()
     // The peer's FIN is answered by ours; after an error there is nothing left to close.
-    if (failure === CLOSED_BY_PEER) void closeStream(this.#stream, DEFAULT_CLOSE_GRACE_MS)
+    if (failure === CLOSED_BY_PEER) void closeStream(this.#stream, DEFAULT_CLOSE_GRACE_MS, this.#clock)
     queueMicrotask(() => this.#tellEnd())
   }
 
@@ -218,12 +222,12 @@ function streamFacts(tuning: AppliedTuning | undefined): TransportFacts {
 }
 
 /** Ends a stream: what was written, TLS close_notify, FIN; destroyed when the peer has not done so in `graceMs`. */
-function closeStream(stream: Duplex, graceMs: number): Promise<void> {
+function closeStream(stream: Duplex, graceMs: number, clock: Clock): Promise<void> {
   if (stream.closed) return Promise.resolve()
   return new Promise((resolve) => {
-    const timer = setTimeout(() => stream.destroy(), graceMs)
+    const timer = clock.setTimer(graceMs, () => stream.destroy())
     stream.once('close', () => {
-      clearTimeout(timer)
+      timer.cancel()
       resolve()
     })
     stream.on('error', () => undefined)

@@ -286,6 +286,7 @@ export function sessionEnvironment(site: VirtualSite, options: ConnectOptions, c
   const lookUp = changes.lookUp ?? (async () => [GATEWAY_ADDRESS])
   const environment: SessionEnvironment = {
     clock: site.clock,
+    chance: Math.random,
     log: silentLogger,
     factory: new SessionFactory(options, {
       random: new SeededRandom(++seeds),
