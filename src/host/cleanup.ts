@@ -40,7 +40,10 @@ export async function cleanup(name: string, options: CleanupOptions): Promise<Cl
   }
   const failures = await undoAll(left, context, async (step) => {
     left = left.filter((one) => one !== step)
-    await writeJournalRecord(options.stateDirectory, { ...record, steps: left })
+    // What is undone is undone, even if a full disk does not let us say so; undoing it again does no harm.
+    await writeJournalRecord(options.stateDirectory, { ...record, steps: left }).catch((error) =>
+      log.log('warn', error instanceof Error ? error.message : String(error))
+    )
   })
   if (failures.length > 0) return { name, outcome: 'failed', undone: total - left.length, failures }
   await deleteJournal(options.stateDirectory, name)

@@ -4,12 +4,16 @@
  *
  * One JSON file a session, 0600, replaced atomically. It names its owner by process id and start time, which together name
  * one process until the machine restarts.
+ *
+ * A disk that takes nothing more keeps a session from coming up, but does not end one that runs: what changes then is known to the
+ * session alone, which undoes it at its end. The file may therefore hold steps that have been undone already; undoing is idempotent.
  * @module
  */
 import { readFileSync } from 'node:fs'
 import { open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SystemError } from '../errors.ts'
+import { type Logger, silentLogger } from '../log.ts'
 import { replaceFile } from './atomic-file.ts'
 import { ensurePrivateDirectory } from './directories.ts'
 import { type JournalRecord, type ProcessIdentity, parseRecord } from './journal-record.ts'
@@ -47,17 +51,22 @@ export interface JournalOptions {
   readonly netns?: string | undefined
   /** The process that the session is, when this one only keeps its host for it. */
   readonly owner?: ProcessIdentity | undefined
+  readonly log?: Logger | undefined
 }
 
 /** The journal of the session that this process runs, or keeps the host for. */
 export class Journal implements StepLog {
   readonly #path: string
+  readonly #log: Logger
   #record: JournalRecord
   #writing: Promise<void> = Promise.resolve()
+  #mayFail = false
+  #hasFailed = false
 
-  private constructor(path: string, record: JournalRecord) {
+  private constructor(path: string, record: JournalRecord, log: Logger) {
     this.#path = path
     this.#record = record
+    this.#log = log
   }
 
   /**
@@ -69,7 +78,7 @@ export class Journal implements StepLog {
     await ensurePrivateDirectory(stateDirectory)
     await ensurePrivateDirectory(journalDirectory(stateDirectory))
     await refuseExisting(path, name)
-    const { owner, netns } = options
+    const { owner, netns, log = silentLogger } = options
     const record: JournalRecord = {
       schemaVersion: 1,
       name,
@@ -80,19 +89,24 @@ export class Journal implements StepLog {
       steps: []
     }
     await claim(path, name, record)
-    return new Journal(path, record)
+    return new Journal(path, record, log)
   }
 
   get steps(): readonly UndoStep[] {
     return this.#record.steps
   }
 
+  /** From here on the session runs, and goes on even if the disk takes nothing more. */
+  tolerateFullDisk(): void {
+    this.#mayFail = true
+  }
+
   add(...added: UndoStep[]): Promise<void> {
-    return this.#write((steps) => [...steps, ...added])
+    return this.#write((steps) => [...steps, ...added], this.#mayFail)
   }
 
   remove(step: UndoStep): Promise<void> {
-    return this.#write((steps) => steps.filter((one) => one !== step))
+    return this.#write((steps) => steps.filter((one) => one !== step), true)
   }
 
   /** Ends the journal. It stays on the disk if something in it could not be undone. */
@@ -101,10 +115,17 @@ export class Journal implements StepLog {
     if (this.#record.steps.length === 0) await rm(this.#path, { force: true })
   }
 
-  #write(change: (steps: readonly UndoStep[]) => UndoStep[]): Promise<void> {
+  #write(change: (steps: readonly UndoStep[]) => UndoStep[], mayFail: boolean): Promise<void> {
     const write = async (): Promise<void> => {
       this.#record = { ...this.#record, steps: change(this.#record.steps) }
-      await writeJournal(this.#path, this.#record)
+      try {
+        await writeJournal(this.#path, this.#record)
+        this.#hasFailed = false
+      } catch (error) {
+        if (!mayFail) throw error
+        if (!this.#hasFailed) this.#log.log('warn', `${messageOf(error)}; the session goes on all the same`)
+        this.#hasFailed = true
+      }
     }
     const done = this.#writing.then(write)
     this.#writing = done.catch(() => undefined)
@@ -222,12 +243,16 @@ async function claim(path: string, name: string, record: JournalRecord): Promise
     try {
       await file.writeFile(serialise(record))
       await file.sync()
+    } catch (error) {
+      // Half a journal would be refused as damaged from then on.
+      await rm(path, { force: true })
+      throw error
     } finally {
       await file.close()
     }
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') await refuseExisting(path, name)
-    throw new SystemError('journal', `the journal ${path} cannot be written: ${String(cause)}`, { cause })
+    throw unwritable(path, cause)
   }
 }
 
@@ -235,8 +260,15 @@ async function writeJournal(path: string, record: JournalRecord): Promise<void> 
   try {
     await replaceFile(path, serialise(record), { mode: 0o600 })
   } catch (cause) {
-    throw new SystemError('journal', `the journal ${path} cannot be written: ${String(cause)}`, { cause })
+    throw unwritable(path, cause)
   }
+}
+
+function unwritable(path: string, cause: unknown): SystemError {
+  return new SystemError('journal', `the journal ${path} cannot be written: ${messageOf(cause)}`, {
+    hint: 'make room on that disk, or name another folder in IKESTREAM_STATE_DIR',
+    cause
+  })
 }
 
 function serialise(record: JournalRecord): string {
@@ -253,4 +285,8 @@ async function readRecord(path: string): Promise<JournalRecord | undefined> {
     throw new SystemError('journal', `the journal ${path} cannot be read: ${String(cause)}`, { cause })
   }
   return parseRecord(text, path)
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

@@ -42,7 +42,7 @@ export class LocalHost implements HostSession {
     const { stateDirectory, sessionName, netns, pidFile, controlSocket } = settings
     await endEarlier(settings, runner, log)
     const { owner } = options
-    const journal = await Journal.open(stateDirectory, sessionName, { netns, owner })
+    const journal = await Journal.open(stateDirectory, sessionName, { netns, owner, log })
     const pid = owner?.pid ?? process.pid
     const host = new LocalHost(settings, runner, log, journal, pid)
     try {
@@ -76,6 +76,7 @@ export class LocalHost implements HostSession {
       script === undefined
         ? await applyTunnelConfig(config, context)
         : await applyVpncScript(config, { script, pid: this.#pid }, context)
+    this.#journal.tolerateFullDisk()
     return this.#applied
   }
 
