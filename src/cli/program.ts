@@ -25,6 +25,12 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
     }
   ],
   [
+    'Profiles:',
+    {
+      import: async () => (await import('./import-command.ts')).addImportCommand
+    }
+  ],
+  [
     'Servers:',
     {
       gateway: async () => (await import('./gateway-command.ts')).addGatewayCommand,

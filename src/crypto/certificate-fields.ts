@@ -12,6 +12,8 @@ interface CertificateExtension {
 }
 
 export interface CertificateFields {
+  /** DER of the INTEGER. */
+  readonly serialNumber: Uint8Array
   /** DER of the subject's Name. */
   readonly subject: Uint8Array
   readonly issuer: Uint8Array
@@ -34,6 +36,7 @@ export function certificateFields(certificate: Uint8Array): CertificateFields | 
   const extensions = optional.find(({ tag }) => tag === contextTag(3))
   const list = extensions === undefined ? [] : (readDerSequence(extensions.contents) ?? [])
   return {
+    serialNumber: serial.encoding,
     issuer: issuer.encoding,
     subject: subject.encoding,
     subjectPublicKeyInfo: spki.encoding,
