@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Coalescer } from '../../../src/tun/coalescing.ts'
 import { Segmenter } from '../../../src/tun/segmentation.ts'
 import { VNET_HEADER_LENGTH } from '../../../src/tun/vnet-header.ts'
+import { naiveGroups } from '../../support/naive-coalescing.ts'
 import { fragmentHeader, icmp, ipv4, ipv6, slowChecksum, udp } from '../../support/packet-factory.ts'
 import { type SegmentFields, segment } from '../../support/tcp-segments.ts'
 
@@ -290,7 +291,7 @@ describe('coalescing', () => {
   )
   const others = fc.constantFrom(ipv4(udp(1, 2)), ipv6(udp(1, 2)), ipv4(icmp(8, 0), { protocol: 1 }))
 
-  it('gives the kernel what, cut again, is exactly what went in, flow by flow', () => {
+  it('puts together just what the naive twin does; cut again, that is what went in, flow by flow', () => {
     let joined = 0
     const steps = fc.array(
       fc.record({
@@ -329,6 +330,10 @@ describe('coalescing', () => {
           const sound = packets.filter((packet) => ipLength(packet) === packet.length)
           const frames = coalesce(sound, true, batch)
           joined += sound.length - frames.length
+          const twin = naiveGroups(sound, batch)
+          expect(frames.map((frame) => cut(frame).map(essence))).toEqual(
+            twin.map((group) => group.map(essence))
+          )
           expect(byFlow(frames.flatMap(cut))).toEqual(byFlow(sound))
         }
       ),
