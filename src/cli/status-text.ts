@@ -61,17 +61,21 @@ function tunnelLines({ interface: device, netns, mtu, virtualIps, dns, dnsMode }
   return lines
 }
 
-function trafficLines({ traffic }: SessionStatus, rates: Rates | undefined): string[] {
+function trafficLines({ traffic, streams }: SessionStatus, rates: Rates | undefined): string[] {
   const { bytesIn, packetsIn, bytesOut, packetsOut, dropped } = traffic
   const line = (what: string, count: number, packets: number, perSecond: number | undefined): string =>
     `${bytes(count)} ${what} (${counted(packets, 'packet')})${perSecond === undefined ? '' : `, ${bytes(perSecond)}/s`}`
   const lost = Object.entries(dropped).filter(([, count]) => count > 0)
+  const faults = Object.entries(streams).filter(([, count]) => count > 0)
   return [
     line('in', bytesIn, packetsIn, rates?.inPerSecond),
     line('out', bytesOut, packetsOut, rates?.outPerSecond),
     ...(lost.length === 0
       ? []
-      : [`dropped: ${lost.map(([why, count]) => `${count} ${words(why)}`).join(', ')}`])
+      : [`dropped: ${lost.map(([why, count]) => `${count} ${words(why)}`).join(', ')}`]),
+    ...(faults.length === 0
+      ? []
+      : [`streams: ${faults.map(([what, count]) => `${count} ${words(what)}`).join(', ')}`])
   ]
 }
 

@@ -141,6 +141,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
   const { runBy = 'connect' } = handlers
   return startSession({
     ...{ options, session, tunnel, history, watching, captures, runBy, log, runtimeDirectory },
+    streamFaults: opener.faults,
     failure: () => {
       if (deviceGone !== undefined) return lostDevice(deviceGone)
       return keeperGone ? lostKeeper() : undefined

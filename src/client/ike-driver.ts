@@ -11,6 +11,7 @@ import type { IkeOutput } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport } from '../transport/types.ts'
 import type { Path } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 
 export { type Clock, systemClock } from '../clock.ts'
 
@@ -64,8 +65,13 @@ export class IkeDriver {
     this.#drain()
   }
 
-  receive(message: Uint8Array, path: Path): void {
-    this.input((session, now) => session.receive(now, message, path))
+  /** @returns what it says about a stream that it came on */
+  receive(message: Uint8Array, path: Path): FrameFate {
+    let fate: FrameFate = FrameFate.UNKNOWN
+    this.input((session, now) => {
+      fate = session.receive(now, message, path)
+    })
+    return fate
   }
 
   /** No more inputs, no more timers. The session's own end (DELETE) is the caller's concern. */

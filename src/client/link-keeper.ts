@@ -4,6 +4,7 @@
  * @module
  */
 import type { Transport, TransportFailure, TransportHandlers } from '../transport/types.ts'
+import { recognisesIke } from '../wire/recognise-ike.ts'
 import type { BringUpResult } from './bring-up.ts'
 import { OPEN_TIMEOUT_MS } from './connector.ts'
 import type { IkeDriver, IkeEvent } from './ike-driver.ts'
@@ -201,7 +202,10 @@ export class LinkKeeper {
     const onTrouble = (): void => {
       if (transport === this.#current?.transport) this.#watchdog.suspect()
     }
-    return { ...handlers, onTrouble }
+    const recognise = (buffer: Uint8Array, offset: number): boolean =>
+      recognisesIke(buffer, offset, (spiI, spiR) => driver.session.knowsSpis(spiI, spiR)) ??
+      this.#environment.tunnel.recognisesEsp(buffer, offset)
+    return { ...handlers, onTrouble, recognise }
   }
 
   #transportClosed(transport: Transport, driver: IkeDriver, failure: TransportFailure): void {

@@ -9,12 +9,15 @@ import { openTls, type TlsSessionCache } from '../transport/tls.ts'
 import type { Transport } from '../transport/types.ts'
 import { openUdp } from '../transport/udp.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
+import { streamFaults } from '../wire/frame-fate.ts'
 import type { Candidate, Opened } from './openings.ts'
 import type { TransportOptions } from './options.ts'
 
 export class TransportOpener {
   readonly #options: TransportOptions
   readonly #sessions: TlsSessionCache
+  /** Of all streams that were opened here. */
+  readonly faults = streamFaults()
 
   /** @param sessions outer TLS sessions to resume: reconnecting then costs one round trip less */
   constructor(options: TransportOptions, sessions: TlsSessionCache) {
@@ -44,7 +47,9 @@ export class TransportOpener {
       return openUdp({ remoteAddress: address, ikePort: ports.ike, natTPort: ports.natT, signal, sockets })
     }
     const proxy = this.proxyFor(kind)
-    if (kind === 'tcp') return openTcp({ host: address, port: ports.tcp, proxy, signal, timeoutMs, sockets })
+    const { faults } = this
+    if (kind === 'tcp')
+      return openTcp({ host: address, port: ports.tcp, proxy, signal, timeoutMs, sockets, faults })
     return openTls({
       host: address,
       port: ports.tls,
@@ -52,6 +57,7 @@ export class TransportOpener {
       signal,
       timeoutMs,
       sockets,
+      faults,
       serverName: tls.name ?? server,
       verify: tls.verify,
       ca: tls.ca.length === 0 ? undefined : tls.ca,

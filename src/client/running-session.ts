@@ -9,6 +9,7 @@ import type { ControlServer } from '../host/control-server.ts'
 import type { NetworkWatch } from '../host/network-watch.ts'
 import { watchWakes } from '../host/wake-watch.ts'
 import type { Logger } from '../log.ts'
+import type { StreamFaults } from '../wire/frame-fate.ts'
 import type { Captures } from './captures.ts'
 import { openControl } from './control.ts'
 import { systemClock } from './ike-driver.ts'
@@ -45,6 +46,8 @@ export interface SessionParts {
   readonly runtimeDirectory: string | undefined
   readonly watching: NetworkWatch
   readonly captures: Captures
+  /** Of all streams so far. */
+  readonly streamFaults: StreamFaults
   /** Why an end that looks clean is none. */
   readonly failure: () => IkestreamError | undefined
   /** A better word for what it failed with; asked once the tunnel has been taken back. Never rejects. */
@@ -78,10 +81,14 @@ export async function startSession(parts: SessionParts): Promise<RunningSession>
   }
 }
 
-function statusOf({ options, runBy, history, session, tunnel }: SessionParts): SessionStatus {
+function statusOf({ options, runBy, history, session, tunnel, streamFaults }: SessionParts): SessionStatus {
   const { link, stopping } = session
   const now = systemClock.now()
-  return sessionStatus({ options, runBy, history, link, stopping, tunnel: tunnel.report(), now })
+  return sessionStatus({
+    ...{ options, runBy, history, link, stopping, streamFaults },
+    tunnel: tunnel.report(),
+    now
+  })
 }
 
 async function controlFor(

@@ -10,6 +10,7 @@ import type { DataPathFacts } from '../dataplane/facts.ts'
 import type { DropCounters } from '../dataplane/stats.ts'
 import type { ChildSaInfo, IkeSaInfo, SessionInfo } from '../ike/session-info.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
+import type { StreamFaults } from '../wire/frame-fate.ts'
 import type { OuterTls } from './events.ts'
 import type { Link } from './link.ts'
 import type { ConnectOptions } from './options.ts'
@@ -130,6 +131,8 @@ export interface SessionStatus {
     readonly packetsOut: number
     readonly dropped: Readonly<DropCounters>
   }
+  /** What was wrong with the frames of TCP and TLS connections, since the session began. */
+  readonly streams: Readonly<StreamFaults>
   readonly dataPath: DataPathFacts
   /** What was tried at the last climb of the ladder, and what became of it. */
   readonly rungs: readonly RungRecord[]
@@ -148,6 +151,7 @@ export interface StatusParts {
   readonly link: Link | undefined
   readonly stopping: boolean
   readonly tunnel: TunnelReport
+  readonly streamFaults: Readonly<StreamFaults>
   /** In the clock of the session. */
   readonly now: number
 }
@@ -188,6 +192,7 @@ export function sessionStatus(parts: StatusParts): SessionStatus {
       intervalMs: options.timers.livenessMs ?? 0
     },
     traffic: { bytesIn, packetsIn, bytesOut, packetsOut, dropped: { ...dropped } },
+    streams: { ...parts.streamFaults },
     dataPath: tunnel.dataPath,
     rungs: history.rungs,
     pathChanges: history.pathChanges.map(({ atMs, ...change }) => ({ time: rfc3339(atMs), ...change })),

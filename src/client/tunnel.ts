@@ -9,6 +9,7 @@
 import { cipherSuite } from '../crypto/cipher-suite.ts'
 import { libcryptoFacility } from '../crypto/packet-cipher.ts'
 import type { RandomSource } from '../crypto/types.ts'
+import { espFate } from '../dataplane/esp-fate.ts'
 import type { DataPathFacts } from '../dataplane/facts.ts'
 import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import type { InnerCapture } from '../dataplane/peer-link.ts'
@@ -234,6 +235,11 @@ export class Tunnel {
 
   // --- transports
 
+  /** Could one of our ESP packets begin with these eight bytes? */
+  recognisesEsp(buffer: Uint8Array, offset: number): boolean {
+    return this.#sad.mayComeNext(buffer, offset)
+  }
+
   /** Handlers for a transport of this session: ESP goes to the pump whichever transport brings it. */
   handlers(
     transport: Transport,
@@ -247,6 +253,7 @@ export class Tunnel {
       onEsp: (buffer, offset, length, _path, ecn) => {
         const result = pump.handleEsp(buffer, offset, length, ecn)
         if (result >= 0 && transport !== this.#transport) this.#strayPacketsIn++
+        return espFate(result)
       },
       onEspBatchEnd: () => pump.handleEspBatchEnd(),
       onWritable: () => pump.handleWritable(),

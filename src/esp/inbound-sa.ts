@@ -105,6 +105,11 @@ export class InboundSa {
     return this.#unwrap(buffer, offset + ESP_HEADER_LENGTH + suite.ivLength, bodyLength)
   }
 
+  /** Would a packet with this low half of its Sequence Number be looked at? */
+  mayCome(low: number): boolean {
+    return this.window.check(this.window.inferHigh(low), low) === ReplayVerdict.fresh
+  }
+
   /** Overwrites the keys; nothing can be opened any more. */
   dispose(): void {
     this.#cipher.dispose()

@@ -8,6 +8,7 @@
  */
 import type { PacketCipherBackend } from '../crypto/packet-cipher-types.ts'
 import type { RandomSource } from '../crypto/types.ts'
+import { read32 } from '../wire/ip.ts'
 import { compileSelectors, type PacketMatcher } from '../wire/selector-matcher.ts'
 import { InboundSa } from './inbound-sa.ts'
 import { OutboundSa } from './outbound-sa.ts'
@@ -108,6 +109,11 @@ export class Sad {
 
   find(spiIn: number): ChildSa | undefined {
     return this.#bySpi.get(spiIn)
+  }
+
+  /** Could an ESP packet for us begin with these eight bytes: a known SPI, and a Sequence Number that may come? */
+  mayComeNext(buffer: Uint8Array, offset: number): boolean {
+    return this.#bySpi.get(read32(buffer, offset))?.inbound.mayCome(read32(buffer, offset + 4)) === true
   }
 
   /** The sending Child SA whose selectors this packet of ours matches (RFC 4301 section 5.1). */

@@ -41,6 +41,7 @@ interface Stream extends Carrier {
 export interface CarrierEvents {
   onIke: TransportHandlers['onIke']
   onEsp: TransportHandlers['onEsp']
+  readonly recognise: NonNullable<TransportHandlers['recognise']>
   onEspBatchEnd(): void
   onStreamLost(path: Path, session: IkeSession | undefined): void
   /** A hint from the network that nobody authenticates. */
@@ -91,7 +92,9 @@ export class Carriers {
     transport.setHandlers(
       this.#handlers(stream, (failure) => {
         this.#streams.delete(path.id)
-        this.#log.log('debug', 'a stream ended', { from: nameOf(path), why: failure.code })
+        const isCorrupted = failure.code === 'stream-corrupted'
+        const level = isCorrupted ? 'info' : 'debug'
+        this.#log.log(level, 'a stream ended', { from: nameOf(path), why: failure.code })
         for (const peer of stream.peers) this.#leave(peer)
         this.#events.onStreamLost(path, stream.session)
       })
@@ -157,10 +160,11 @@ export class Carriers {
   }
 
   #handlers(carrier: Carrier, onClose: (failure: TransportFailure) => void): TransportHandlers {
-    const { onIke, onEsp, onEspBatchEnd, onTrouble } = this.#events
+    const { onIke, onEsp, recognise, onEspBatchEnd, onTrouble } = this.#events
     return {
       onIke,
       onEsp,
+      recognise,
       onEspBatchEnd,
       onClose,
       onTrouble: (failure) => onTrouble(carrier, failure),

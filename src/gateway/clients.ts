@@ -7,6 +7,7 @@
  * @module
  */
 import type { RandomSource } from '../crypto/types.ts'
+import { espFate } from '../dataplane/esp-fate.ts'
 import type { GatewayPump } from '../dataplane/gateway-pump.ts'
 import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
@@ -15,6 +16,7 @@ import type { IkeTimers } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import { formatEndpoint } from '../transport/failure.ts'
 import type { Path } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 import { read32 } from '../wire/ip.ts'
 import type { Carrier, Carriers } from './carriers.ts'
 import type { GatewayEvent } from './events.ts'
@@ -188,26 +190,33 @@ export class Clients {
 
   // ---- ESP from the network
 
-  /** One ESP packet from any path; it is decrypted in place. `endEspBatch` ends the batch. */
-  receiveEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn?: number): void {
-    if (length < MIN_ESP_LENGTH) return
+  /** Could an ESP packet of a client of ours begin with these eight bytes? */
+  recognisesEsp(buffer: Uint8Array, offset: number, path: Path): boolean {
+    const peer = this.#bySpi.find(read32(buffer, offset), path)
+    return peer?.sad.mayComeNext(buffer, offset) === true
+  }
+
+  /**
+   * One ESP packet from any path; it is decrypted in place. `endEspBatch` ends the batch.
+   * @returns what it says about a stream that it came on
+   */
+  receiveEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn?: number): FrameFate {
+    if (length < MIN_ESP_LENGTH) return FrameFate.BROKEN
     const spi = read32(buffer, offset)
     const peer = this.#bySpi.find(spi, path)
     if (peer === undefined) {
       this.unknownSpi++
       this.#around.driver.unknownEsp(spi, path)
-      return
+      return FrameFate.STRANGE
     }
     if (!this.#received.includes(peer)) this.#received.push(peer)
-    if (path.id === peer.path.id) {
-      peer.link.handleEsp(buffer, offset, length, ecn)
-      return
-    }
+    if (path.id === peer.path.id) return espFate(peer.link.handleEsp(buffer, offset, length, ecn))
     const window = peer.sad.find(spi)?.inbound.window
     const newest = window?.top
     const result = peer.link.handleEsp(buffer, offset, length, ecn)
     // A packet that was overtaken says nothing about where the peer is now.
     if (result >= 0 && window?.top !== newest) this.#followEsp(peer, path)
+    return espFate(result)
   }
 
   endEspBatch(): void {

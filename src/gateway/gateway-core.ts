@@ -20,6 +20,7 @@ import type { IkeTimers, ResponderConfig } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import { nextPathId } from '../transport/path-id.ts'
 import type { Path } from '../wire/endpoint.ts'
+import { recognisesIke } from '../wire/recognise-ike.ts'
 import { AddressPool, type Lease } from './address-pool.ts'
 import { Carriers } from './carriers.ts'
 import { Clients } from './clients.ts'
@@ -122,6 +123,9 @@ export class GatewayCore {
         onIke: (message, path) => this.driver.receive(message, path),
         onEsp: (buffer, offset, length, path, ecn) =>
           this.#clients?.receiveEsp(buffer, offset, length, path, ecn),
+        recognise: (buffer, offset, path) =>
+          recognisesIke(buffer, offset, (spiI, spiR) => this.driver.knowsSpis(spiI, spiR)) ??
+          this.#clients?.recognisesEsp(buffer, offset, path) === true,
         onEspBatchEnd: () => this.#clients?.endEspBatch(),
         onStreamLost: (path, session) => this.#clients?.onStreamLost(path, session),
         onTrouble: (carrier) => this.#clients?.onTrouble(carrier)

@@ -12,6 +12,7 @@ import type { IkeSession } from '../ike/session.ts'
 import type { IkeOutput } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Path } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 
 /** Outputs that are not handled by the driver itself. */
 export type SessionEvent = Exclude<IkeOutput, { type: 'send' | 'wait' | 'log' }>
@@ -45,8 +46,17 @@ export class ResponderDriver {
     return this.#responder.sessions
   }
 
-  receive(message: Uint8Array, path: Path): void {
-    this.#apply((now) => this.#responder.receive(now, message, path))
+  /** @returns what it says about a stream that it came on */
+  receive(message: Uint8Array, path: Path): FrameFate {
+    let fate: FrameFate = FrameFate.UNKNOWN
+    this.#apply((now) => {
+      fate = this.#responder.receive(now, message, path)
+    })
+    return fate
+  }
+
+  knowsSpis(spiI: bigint, spiR: bigint): boolean {
+    return this.#responder.knowsSpis(spiI, spiR)
   }
 
   /** ESP that belongs to nobody. */

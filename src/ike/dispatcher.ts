@@ -8,6 +8,7 @@
  */
 import type { IkestreamError } from '../errors.ts'
 import type { Path } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 import { decodeMessage } from '../wire/ike-codec.ts'
 import { ExchangeType, NotifyType, PayloadType, ProtocolId } from '../wire/ike-constants.ts'
 import { formatIkeHeader, formatIkeMessage } from '../wire/ike-format.ts'
@@ -49,21 +50,22 @@ export class Dispatcher {
     this.#hints = new Hints(state)
   }
 
-  receive(bytes: Uint8Array, path: Path): void {
+  /** @returns what it says about a stream that it came on */
+  receive(bytes: Uint8Array, path: Path): FrameFate {
     const state = this.#state
     const decoded = decodeMessage(bytes)
     if (!decoded.ok) {
       state.log('debug', `dropped an IKE message: ${decoded.error.message}`)
-      return
+      return FrameFate.BROKEN
     }
     const { header } = decoded.message
     if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
       receiveInit(state, bytes, decoded, path)
-      return
+      return FrameFate.UNKNOWN
     }
     if (decoded.encryptedOffset === undefined) {
       this.#hints.receive(decoded, path)
-      return
+      return FrameFate.UNKNOWN
     }
     const sa = state.sas.find(
       (candidate) =>
@@ -73,10 +75,11 @@ export class Dispatcher {
     )
     if (sa === undefined || sa.protection === undefined) {
       state.log('debug', `dropped ${formatIkeHeader(header)}: no IKE SA has its SPIs`)
-      return
+      return FrameFate.STRANGE
     }
-    if (header.isResponse) this.#receiveResponse(sa, bytes, decoded)
-    else this.#receiveRequest(sa, bytes, decoded, path)
+    return header.isResponse
+      ? this.#receiveResponse(sa, bytes, decoded)
+      : this.#receiveRequest(sa, bytes, decoded, path)
   }
 
   /** Goes on with an answer that had to wait. */
@@ -93,73 +96,76 @@ export class Dispatcher {
 
   // ---- responses
 
-  #receiveResponse(sa: IkeSa, bytes: Uint8Array, decoded: Decoded): void {
+  #receiveResponse(sa: IkeSa, bytes: Uint8Array, decoded: Decoded): FrameFate {
     const state = this.#state
     const { header } = decoded.message
     const task = sa.active
     if (task === undefined || !sa.exchanges.expectsResponse(header.messageId, header.exchangeType)) {
       state.log('debug', `dropped ${formatIkeHeader(header)}: not waited for`)
-      return
+      return FrameFate.UNKNOWN
     }
     const opened = openMessage(state, sa, bytes, decoded)
     if (opened.kind === 'dropped') {
       state.log('debug', `dropped ${formatIkeHeader(header)}: not authentic`)
-      return
+      return FrameFate.BROKEN
     }
     state.noteReceived()
     noteUse(state, sa, task.name === 'counter-sync')
-    if (opened.kind === 'fragment') return
+    if (opened.kind === 'fragment') return FrameFate.GOOD
     const problem =
       opened.kind === 'malformed' ? opened.problem : this.#problemIn(header, opened.payloads, true)
     if (opened.kind === 'malformed' || problem !== undefined) {
       // Nothing may be sent about a bad response; the state of both ends cannot be trusted any more (section 2.21).
       this.#failOn(invalidSyntax(problem ?? 'it cannot be decoded'))
-      return
+      return FrameFate.GOOD
     }
     const { payloads } = opened
     const critical = findUnsupportedCritical(payloads)
     if (critical !== undefined) {
       this.#failOn(unsupportedCritical(critical.payloadType))
-      return
+      return FrameFate.GOOD
     }
     state.log('debug', `received ${formatIkeMessage({ header, payloads })}`)
     finishTask(state, sa, task, task.process(sa, { header, payloads, raw: bytes }))
+    return FrameFate.GOOD
   }
 
   // ---- requests
 
-  #receiveRequest(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): void {
+  #receiveRequest(sa: IkeSa, bytes: Uint8Array, decoded: Decoded, path: Path): FrameFate {
     const state = this.#state
     const { header } = decoded.message
     if (state.config.role === 'initiator' && !state.established) {
       // A gateway's first request may overtake its last IKE_AUTH response: it will come again.
       state.log('debug', `dropped ${formatIkeHeader(header)}: not authenticated yet`)
-      return
+      return FrameFate.UNKNOWN
     }
-    if (header.messageId === 0 && state.established && receiveSync(state, sa, bytes, decoded, path)) return
+    if (header.messageId === 0 && state.established && receiveSync(state, sa, bytes, decoded, path))
+      return FrameFate.UNKNOWN
     const kind = sa.exchanges.classifyRequest(header.messageId)
-    if (sa.awaitsSync && !this.#mayAnswerUnsynchronised(sa, bytes, decoded, path)) return
+    if (sa.awaitsSync && !this.#mayAnswerUnsynchronised(sa, bytes, decoded, path)) return FrameFate.UNKNOWN
     if (kind === 'answered') {
       this.#repeatAnswer(sa, bytes, decoded, path)
-      return
+      return FrameFate.UNKNOWN
     }
     if (kind !== 'new') {
       state.log('debug', `dropped ${formatIkeHeader(header)}: ${kind}`)
-      return
+      return FrameFate.UNKNOWN
     }
     const opened = openMessage(state, sa, bytes, decoded)
     if (opened.kind === 'dropped') {
       state.log('debug', `dropped ${formatIkeHeader(header)}: not authentic`)
-      return
+      return FrameFate.BROKEN
     }
     state.noteReceived()
-    if (opened.kind === 'fragment') return
+    if (opened.kind === 'fragment') return FrameFate.GOOD
     sa.exchanges.accept()
     if (opened.kind === 'malformed') {
       this.#rejectRequest(sa, header, notify(NotifyType.INVALID_SYNTAX), path, invalidSyntax(opened.problem))
-      return
+      return FrameFate.GOOD
     }
     this.#answerRequest(sa, { header, payloads: opened.payloads, raw: bytes }, path)
+    return FrameFate.GOOD
   }
 
   /**

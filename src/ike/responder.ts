@@ -8,6 +8,7 @@
  */
 
 import type { Path } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 import { decodeHeader, decodeMessage, encodeMessage } from '../wire/ike-codec.ts'
 import { ExchangeType, NotifyType, PayloadType } from '../wire/ike-constants.ts'
 import type { DecodedHeader } from '../wire/ike-header.ts'
@@ -88,27 +89,38 @@ export class IkeResponder {
     return session
   }
 
-  /** One IKE message as it came, without non-ESP marker or stream length. */
-  receive(now: number, message: Uint8Array, path: Path): void {
+  /** True for the two SPIs of an IKE SA of one of the sessions, as they stand in a header. */
+  knowsSpis(spiI: bigint, spiR: bigint): boolean {
+    const entry = this.#bySpi.get(spiR) ?? this.#bySpi.get(spiI)
+    return entry?.session.knowsSpis(spiI, spiR) === true
+  }
+
+  /**
+   * One IKE message as it came, without non-ESP marker or stream length.
+   * @returns what it says about a stream that it came on
+   */
+  receive(now: number, message: Uint8Array, path: Path): FrameFate {
     const decoded = decodeHeader(message)
-    if (!decoded.ok) return
+    if (!decoded.ok) return FrameFate.BROKEN
     const { header } = decoded
     if (header.majorVersion > 2) {
       if (!header.isResponse) this.#answerStranger(now, header, NotifyType.INVALID_MAJOR_VERSION, path)
-      return
+      return FrameFate.UNKNOWN
     }
     if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
       this.#receiveInit(now, message, decoded, path)
-      return
+      return FrameFate.UNKNOWN
     }
     const entry = this.#bySpi.get(header.fromInitiator ? header.spiR : header.spiI)
     if (entry !== undefined) {
-      this.#input(entry, (session) => session.receive(now, message, path))
-      return
+      const fate = entry.session.receive(now, message, path)
+      this.#drain(entry)
+      return fate
     }
     if (!header.isResponse && header.majorVersion === 2 && decoded.length === message.length) {
       this.#answerStranger(now, header, NotifyType.INVALID_IKE_SPI, path)
     }
+    return FrameFate.STRANGE
   }
 
   /** ESP with an SPI of nobody's came in: whoever sends it may not know that its SAs are gone (RFC 7296 section 1.5). */

@@ -8,6 +8,7 @@
 import type { IkestreamError } from '../errors.ts'
 import { AuthenticationError } from '../errors.ts'
 import type { Path } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 import { ExchangeType, NotifyType } from '../wire/ike-constants.ts'
 import { notify } from '../wire/ike-helpers.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
@@ -131,9 +132,21 @@ export class IkeSession {
     })
   }
 
-  /** One IKE message as it came, without non-ESP marker or stream length. */
-  receive(now: number, message: Uint8Array, path: Path): void {
-    this.#at(now, () => this.#dispatcher.receive(message, path))
+  /**
+   * One IKE message as it came, without non-ESP marker or stream length.
+   * @returns what it says about a stream that it came on
+   */
+  receive(now: number, message: Uint8Array, path: Path): FrameFate {
+    let fate: FrameFate = FrameFate.UNKNOWN
+    this.#at(now, () => {
+      fate = this.#dispatcher.receive(message, path)
+    })
+    return fate
+  }
+
+  /** True for the two SPIs of an IKE SA of this session, as they stand in a header. */
+  knowsSpis(spiI: bigint, spiR: bigint): boolean {
+    return this.#state.sas.some((sa) => sa.spiI === spiI && sa.spiR === spiR)
   }
 
   /** Call when `nextTimeout` has come. */

@@ -12,6 +12,7 @@ export type StreamEnd =
   | 'prefix-timeout'
   | 'wrong-prefix'
   | 'bad-frame-length'
+  | 'corrupted'
   | 'first-message-timeout'
   | 'frame-timeout'
   | 'idle'

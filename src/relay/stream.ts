@@ -1,17 +1,21 @@
 /**
  * One client stream of a relay: prefix, frames and deadlines on one side, a UDP socket of its own on the other.
  *
- * The relay has no keys. It never changes a byte of a message, never answers for the server and never looks at SPIs: it
- * strips and adds Length, and drops what neither side has a use for (NAT-keepalives, empty frames). Where an SA lives is
- * the server's decision, by source port (RFC 7296 section 2.23; RFC 9329 section 10 says why guessing is unsafe).
+ * The relay has no keys. It never changes a byte of a message and never answers for the server: it strips and adds Length,
+ * and drops what neither side has a use for (NAT-keepalives, empty frames). Where an SA lives is the server's decision, by
+ * source port (RFC 7296 section 2.23; RFC 9329 section 10 says why guessing is unsafe). SPIs tell it one thing alone: a
+ * stream on which every message has another one is corrupted, and closed, so that the client opens a new one.
  * @module
  */
 import type { Duplex } from 'node:stream'
 import type { Logger } from '../log.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
+import { read32 } from '../wire/ip.ts'
 import { NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { DeframeStatus, type FrameSink, StreamDeframer } from '../wire/stream-framing.ts'
 import { ClientQueue, QueueOutcome } from './client-queue.ts'
+import { FamiliarSpis } from './familiar-spis.ts'
 import type { RelayMetrics, StreamEnd } from './metrics.ts'
 import { formatEndpoint, type RelayLimits } from './options.ts'
 import type { UdpLeg, UdpLegHandlers } from './udp-leg.ts'
@@ -29,6 +33,8 @@ export interface RelayStreamContext {
 
 /** Errors of the target in a row, with nothing heard from it in between, after which the stream is closed. */
 const MAX_TARGET_ERRORS = 5
+/** ESP packets in a row, each with an SPI that was never seen: no client has so many new SAs at once. */
+const TOLERATED_STRANGERS = 16
 /** Ends after which what is queued may still be of use to the client. */
 const GRACEFUL: ReadonlySet<StreamEnd> = new Set(['client-closed', 'target-unreachable', 'shutdown'])
 
@@ -37,7 +43,8 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
   readonly #stream: Duplex
   readonly #context: RelayStreamContext
   readonly #onDone: () => void
-  readonly #deframer = new StreamDeframer({ expectPrefix: true })
+  readonly #deframer = new StreamDeframer({ expectPrefix: true, toleratedMessages: TOLERATED_STRANGERS })
+  readonly #familiar = new FamiliarSpis()
   readonly #queue: ClientQueue
   /** When the stream was ended from here; it closes once the client has done the same. */
   #endedMs: number | undefined
@@ -114,20 +121,24 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
     this.#countIgnored()
     if (status === DeframeStatus.BAD_PREFIX) this.#otherProtocol()
     else if (status === DeframeStatus.BAD_LENGTH) this.end('bad-frame-length')
+    else if (status === DeframeStatus.CORRUPTED) this.end('corrupted')
     else if (!this.#deframer.isMidFrame) this.#frameBeganMs = undefined
     else this.#frameBeganMs ??= this.#context.now()
     if (this.#leg?.blocked === true) this.#stream.pause()
   }
 
-  onIke(buffer: Uint8Array, offset: number, length: number): void {
+  onIke(buffer: Uint8Array, offset: number, length: number): FrameFate {
     this.#context.metrics.toServer.ike.value++
     // the marker in front of the message goes along
     this.#relay(buffer, offset - NON_ESP_MARKER_LENGTH, length + NON_ESP_MARKER_LENGTH)
+    // The Length of its own was right.
+    return FrameFate.GOOD
   }
 
-  onEsp(buffer: Uint8Array, offset: number, length: number): void {
+  onEsp(buffer: Uint8Array, offset: number, length: number): FrameFate {
     this.#context.metrics.toServer.esp.value++
     this.#relay(buffer, offset, length)
+    return this.#familiar.judge(read32(buffer, offset))
   }
 
   #relay(buffer: Uint8Array, offset: number, length: number): void {

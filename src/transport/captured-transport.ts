@@ -114,13 +114,16 @@ function capturedHandlers(handlers: TransportHandlers, recorder: Recorder): Tran
   return {
     onIke: (message, path) => {
       recorder.ike(false, message, path)
-      handlers.onIke(message, path)
+      return handlers.onIke(message, path)
     },
     onEsp: (buffer, offset, length, path, ecn) => {
       // Before it is decrypted where it stands.
       recorder.esp(false, buffer, offset, length, ecn ?? 0)
-      handlers.onEsp(buffer, offset, length, path, ecn)
+      return handlers.onEsp(buffer, offset, length, path, ecn)
     },
+    ...(handlers.recognise === undefined
+      ? {}
+      : { recognise: (buffer, offset, path) => handlers.recognise?.(buffer, offset, path) === true }),
     onEspBatchEnd: () => handlers.onEspBatchEnd(),
     onWritable: () => handlers.onWritable(),
     onClose: (failure: TransportFailure) => {

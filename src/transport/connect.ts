@@ -5,6 +5,7 @@
 import { isIP, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Endpoint } from '../wire/endpoint.ts'
+import type { StreamFaults } from '../wire/frame-fate.ts'
 import { formatEndpoint } from './failure.ts'
 import { plainAddress } from './plain-address.ts'
 import { connectThroughProxy } from './proxy.ts'
@@ -24,6 +25,8 @@ export interface ConnectStreamOptions {
   /** For everything until the stream is usable; default 10 s. */
   readonly timeoutMs?: number | undefined
   readonly sockets?: SocketSettings | undefined
+  /** Where what is wrong with the frames is counted. */
+  readonly faults?: StreamFaults | undefined
 }
 
 export interface ConnectedStream {

@@ -10,7 +10,8 @@ import type { Duplex } from 'node:stream'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { InternalError } from '../errors.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
-import { DeframeStatus, frameIke, StreamDeframer } from '../wire/stream-framing.ts'
+import type { StreamFaults } from '../wire/frame-fate.ts'
+import { DeframeStatus, type FrameSink, frameIke, StreamDeframer } from '../wire/stream-framing.ts'
 import { failureOf, formatEndpoint, systemCode } from './failure.ts'
 import { nextPathId } from './path-id.ts'
 import type { AppliedTuning } from './socket-tuning.ts'
@@ -38,6 +39,8 @@ export interface StreamTransportOptions {
   readonly head?: Uint8Array | undefined
   readonly tuning?: AppliedTuning | undefined
   readonly clock?: Clock | undefined
+  /** Where what was wrong with the stream is counted, together with others. */
+  readonly faults?: StreamFaults | undefined
 }
 
 const DEFAULT_CLOSE_GRACE_MS = 1000
@@ -63,10 +66,11 @@ export class StreamTransport implements Transport {
   readonly #stream: Duplex
   readonly #clock: Clock
   readonly #transmit: StreamTransmit
-  readonly #deframer = new StreamDeframer()
+  readonly #deframer: StreamDeframer
   readonly #stats = { bytesIn: 0, bytesOut: 0, espDropped: 0 }
   #head: Uint8Array | undefined
   #handlers: TransportHandlers | undefined
+  #sink: FrameSink | undefined
   #espSeen = false
   #error: TransportFailure | undefined
   #failure: TransportFailure | undefined
@@ -87,6 +91,7 @@ export class StreamTransport implements Transport {
     }
     this.maxEspLength = isIPv6(options.local.address) ? ESP_LENGTH.ipv6 : ESP_LENGTH.ipv4
     this.facts = streamFacts(options.tuning)
+    this.#deframer = new StreamDeframer({ faults: options.faults })
     this.#stream = stream
     this.#clock = options.clock ?? monotonicClock
     this.#head = options.head
@@ -115,6 +120,7 @@ export class StreamTransport implements Transport {
 
   setHandlers(handlers: TransportHandlers): void {
     this.#handlers = handlers
+    this.#sink = this.#sinkFor(handlers)
     if (this.#reading) return
     this.#reading = true
     if (this.#failure !== undefined) {
@@ -159,7 +165,7 @@ export class StreamTransport implements Transport {
   }
 
   #receive(chunk: Uint8Array): void {
-    if (this.#failure !== undefined) return
+    if (this.#failure !== undefined || this.#sink === undefined) return
     this.#stats.bytesIn += chunk.length
     const status = this.#deframer.push(chunk, this.#sink)
     if (this.#espSeen) {
@@ -169,15 +175,24 @@ export class StreamTransport implements Transport {
     if (status === DeframeStatus.BAD_LENGTH) {
       this.#end({ code: 'framing-error', message: `${this.#name()} sent a frame with an impossible length` })
       this.#stream.destroy()
+    } else if (status === DeframeStatus.CORRUPTED) {
+      this.#end({ code: 'stream-corrupted', message: `What ${this.#name()} sent makes no sense any more` })
+      this.#stream.destroy()
     }
   }
 
-  readonly #sink = {
-    onIke: (buffer: Uint8Array, offset: number, length: number) =>
-      this.#handlers?.onIke(buffer.subarray(offset, offset + length), this.path),
-    onEsp: (buffer: Uint8Array, offset: number, length: number) => {
-      this.#espSeen = true
-      this.#handlers?.onEsp(buffer, offset, length, this.path)
+  #sinkFor(handlers: TransportHandlers): FrameSink {
+    const { path } = this
+    return {
+      onIke: (buffer, offset, length) => handlers.onIke(buffer.subarray(offset, offset + length), path),
+      onEsp: (buffer, offset, length) => {
+        this.#espSeen = true
+        return handlers.onEsp(buffer, offset, length, path)
+      },
+      recognise:
+        handlers.recognise === undefined
+          ? undefined
+          : (buffer, offset) => handlers.recognise?.(buffer, offset, path) === true
     }
   }
 

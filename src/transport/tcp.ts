@@ -12,5 +12,5 @@ import type { Transport } from './types.ts'
  */
 export async function openTcp(options: ConnectStreamOptions): Promise<Transport> {
   const connected = await connectStream(options)
-  return new StreamTransport({ ...connected, kind: 'tcp', role: 'originator' })
+  return new StreamTransport({ ...connected, kind: 'tcp', role: 'originator', faults: options.faults })
 }

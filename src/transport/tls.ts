@@ -111,7 +111,7 @@ export async function openTls(options: TlsOptions): Promise<TlsTransport> {
       throw new TransportError('tls-error', `${what}: something that is not TLS speaks first`)
     const secured = await handshake(connected, options, what, deadline - performance.now())
     return new TlsStreamTransport(
-      { ...connected, stream: secured.socket, kind: 'tls', role: 'originator' },
+      { ...connected, stream: secured.socket, kind: 'tls', role: 'originator', faults: options.faults },
       secured.info
     )
   } catch (error) {

@@ -7,6 +7,7 @@
  */
 import type { Facility } from '../native/speedups.ts'
 import type { Endpoint, Path, TransportKind } from '../wire/endpoint.ts'
+import type { Judgement } from '../wire/frame-fate.ts'
 
 /** Why a transport could not be opened or came to its end. Stable codes: they stand in the JSON output. */
 export type TransportFailureCode =
@@ -23,6 +24,7 @@ export type TransportFailureCode =
   | 'proxy-refused'
   | 'proxy-auth-required'
   | 'framing-error'
+  | 'stream-corrupted'
   | 'ike-silent'
   | 'ike-auth-silent'
   | 'esp-silent'
@@ -56,12 +58,14 @@ export interface EspTransmit {
 
 export interface TransportHandlers {
   /** One IKE message without marker or length. The bytes are only valid during the call. */
-  onIke(message: Uint8Array, path: Path): void
+  onIke(message: Uint8Array, path: Path): Judgement
   /**
    * One ESP packet at `buffer[offset, offset + length)`; it may be decrypted in place; only valid during the call.
    * @param ecn ECN field of the outer header where the transport knows it (UDP), else absent (RFC 6040 section 4.2)
    */
-  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn?: number): void
+  onEsp(buffer: Uint8Array, offset: number, length: number, path: Path, ecn?: number): Judgement
+  /** On streams: see `FrameSink.recognise`. */
+  recognise?(buffer: Uint8Array, offset: number, path: Path): boolean
   /** The batch of `onEsp` calls is over: flush what was coalesced. */
   onEspBatchEnd(): void
   /** A blocked transport takes packets again. */

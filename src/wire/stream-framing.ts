@@ -8,10 +8,17 @@
  * `StreamDeframer` cuts the stream back into messages wherever the chunks were split. One deframer serves one
  * connection and is thrown away with it. It hands out views into the chunk, or into its own buffer for a frame that
  * came in several chunks: they are valid only during the call, and may be overwritten (ESP is decrypted in place).
- * Invariant: it never holds more than one incomplete frame, 65535 bytes at most.
+ *
+ * Corruption (sections 6.1 and 10): whoever takes the messages may say what became of each. A few in a row that nobody
+ * knows, or that fail their integrity check, are tolerated. Then the next boundary is searched for, once in the life of
+ * a connection and within bounds (`boundary-search.ts`); after that the stream counts as corrupted.
+ * Invariant: it never holds more than one incomplete frame, 65535 bytes at most, or what is being searched.
  * @module
  */
 import { InternalError } from '../errors.ts'
+import { BoundarySearch, RECOGNISABLE_LENGTH, SearchOutcome } from './boundary-search.ts'
+import { CorruptionWatch } from './corruption-watch.ts'
+import { FrameFate, type Judgement, type StreamFaults } from './frame-fate.ts'
 import { classifyDatagram, DatagramKind, NON_ESP_MARKER_LENGTH } from './non-esp-marker.ts'
 
 /** "IKETCP" (RFC 9329 section 4). */
@@ -24,6 +31,8 @@ export const MAX_FRAMED_IKE_LENGTH = MAX_FRAME_LENGTH - IKE_FRAME_OVERHEAD
 export const MAX_FRAMED_ESP_LENGTH = MAX_FRAME_LENGTH - FRAME_LENGTH_SIZE
 
 const INITIAL_CAPACITY = 4096
+/** ESP longer than any link's packets, jumbo frames included: such a Length is more likely none. */
+const LONGEST_LIKELY_FRAME = 9216
 
 /**
  * One IKE message as a frame.
@@ -57,20 +66,31 @@ export const DeframeStatus = {
   /** The stream does not begin with the prefix: `rejected` holds what it begins with. */
   BAD_PREFIX: 2,
   /** `stop` was called. */
-  STOPPED: 3
+  STOPPED: 3,
+  /** Too much of it made no sense, and no boundary was found again: to be closed (RFC 9329 section 6.1). */
+  CORRUPTED: 4
 } as const
 export type DeframeStatus = (typeof DeframeStatus)[keyof typeof DeframeStatus]
 
 export interface FrameSink {
   /** One IKE message without Length and marker; its header's Length is `length`. */
-  onIke(buffer: Uint8Array, offset: number, length: number): void
+  onIke(buffer: Uint8Array, offset: number, length: number): Judgement
   /** One ESP packet of at least 8 bytes; its SPI is not 0. */
-  onEsp(buffer: Uint8Array, offset: number, length: number): void
+  onEsp(buffer: Uint8Array, offset: number, length: number): Judgement
+  /**
+   * Could a message for us begin here, behind its Length? There are `RECOGNISABLE_LENGTH` bytes: a known ESP SPI and a
+   * Sequence Number that may come, or the non-ESP marker and the SPIs of a known IKE SA. Absent: nothing is searched for.
+   */
+  readonly recognise?: ((buffer: Uint8Array, offset: number) => boolean) | undefined
 }
 
 export interface DeframerOptions {
   /** The stream must begin with `STREAM_PREFIX`: true for the end that was connected to (RFC 9329 section 6.1). */
   readonly expectPrefix?: boolean
+  /** Where faults are counted, for several streams together. */
+  readonly faults?: StreamFaults | undefined
+  /** Strange or broken ones in a row. */
+  readonly toleratedMessages?: number
 }
 
 export class StreamDeframer {
@@ -82,12 +102,15 @@ export class StreamDeframer {
   #rejected: Uint8Array | undefined
   /** Bytes of the prefix that are still to come. */
   #prefixLeft: number
+  readonly #watch: CorruptionWatch
+  #search: BoundarySearch | undefined
   /** The incomplete frame: `#heldLength` bytes of it, Length included. */
   #held = new Uint8Array(0)
   #heldLength = 0
 
   constructor(options: DeframerOptions = {}) {
     this.#prefixLeft = options.expectPrefix ? STREAM_PREFIX.length : 0
+    this.#watch = new CorruptionWatch(options.faults, options.toleratedMessages)
   }
 
   get status(): DeframeStatus {
@@ -119,16 +142,22 @@ export class StreamDeframer {
     if (this.#status !== DeframeStatus.OPEN) return this.#status
     let at = this.#prefixLeft > 0 ? this.#matchPrefix(chunk) : 0
     if (this.#heldLength > 0) at = this.#completeHeld(chunk, at, sink)
-    while (this.#status === DeframeStatus.OPEN) {
+    while (this.#status === DeframeStatus.OPEN && this.#search === undefined) {
       const available = chunk.length - at
       if (available < FRAME_LENGTH_SIZE) break
       const length = readLength(chunk, at)
       if (length < FRAME_LENGTH_SIZE) return this.#fail(DeframeStatus.BAD_LENGTH)
+      if (this.#isUnlikely(chunk, at, available, length, sink)) {
+        this.#loseTrack(sink)
+        break
+      }
       if (available < length) break
       this.#deliver(chunk, at, length, sink)
       at += length
     }
-    if (this.#status === DeframeStatus.OPEN && at < chunk.length) this.#hold(chunk, at, chunk.length)
+    if (this.#status !== DeframeStatus.OPEN) return this.#status
+    if (this.#search !== undefined) this.#searchIn(this.#search, chunk.subarray(at), sink)
+    else if (at < chunk.length) this.#hold(chunk, at, chunk.length)
     return this.#status
   }
 
@@ -163,7 +192,10 @@ export class StreamDeframer {
     }
     const take = Math.min(length - this.#heldLength, chunk.length - at)
     this.#hold(chunk, at, at + take)
-    if (this.#heldLength === length) {
+    if (this.#isUnlikely(this.#held, 0, this.#heldLength, length, sink)) {
+      this.#loseTrack(sink)?.add(this.#held.subarray(0, this.#heldLength))
+      this.#heldLength = 0
+    } else if (this.#heldLength === length) {
       // Forgotten before it is delivered: a sink that throws must not see the same frame again.
       this.#heldLength = 0
       this.#deliver(this.#held, 0, length, sink)
@@ -187,22 +219,99 @@ export class StreamDeframer {
   #deliver(buffer: Uint8Array, at: number, length: number, sink: FrameSink): void {
     // An empty frame is ignored (RFC 9329 section 3).
     if (length === FRAME_LENGTH_SIZE) return
+    if (length <= LONGEST_LIKELY_FRAME || !this.#mayJudge(sink)) {
+      this.#judge(this.#handOver(buffer, at, length, sink), buffer, at, sink)
+      return
+    }
+    // What is in it is looked at once more if it turns out to be several frames: it must not be decrypted in place.
+    const end = at + length
+    const fate = this.#handOver(buffer.slice(at, end), 0, length, sink)
+    this.#judge(fate, buffer, at, sink)
+    if (fate !== FrameFate.BROKEN || this.#status !== DeframeStatus.OPEN) return
+    const search = this.#search ?? this.#loseTrack(sink)
+    search?.add(buffer.subarray(at + 1, end))
+  }
+
+  #handOver(buffer: Uint8Array, at: number, length: number, sink: FrameSink): FrameFate {
     const body = at + FRAME_LENGTH_SIZE
     const bodyLength = length - FRAME_LENGTH_SIZE
     switch (classifyDatagram(buffer, body, bodyLength)) {
-      case DatagramKind.IKE:
-        sink.onIke(buffer, body + NON_ESP_MARKER_LENGTH, bodyLength - NON_ESP_MARKER_LENGTH)
-        break
+      case DatagramKind.IKE: {
+        const header = body + NON_ESP_MARKER_LENGTH
+        return sink.onIke(buffer, header, bodyLength - NON_ESP_MARKER_LENGTH) ?? FrameFate.UNKNOWN
+      }
       case DatagramKind.ESP:
-        sink.onEsp(buffer, body, bodyLength)
-        break
+        return sink.onEsp(buffer, body, bodyLength) ?? FrameFate.UNKNOWN
       case DatagramKind.KEEPALIVE:
         this.keepalives++
-        break
+        return FrameFate.UNKNOWN
       case DatagramKind.MALFORMED:
         this.malformed++
-        break
+        return FrameFate.MALFORMED
     }
+  }
+
+  // ---- corruption
+
+  #judge(fate: FrameFate, buffer: Uint8Array, at: number, sink: FrameSink): void {
+    // Of an IKE message it is half of the initiator's.
+    const body = at + FRAME_LENGTH_SIZE
+    const spi =
+      fate === FrameFate.STRANGE ? read32(buffer, body) || read32(buffer, body + NON_ESP_MARKER_LENGTH) : 0
+    if (this.#watch.judge(fate, spi) && this.#search === undefined) this.#loseTrack(sink)
+  }
+
+  #mayJudge(sink: FrameSink): boolean {
+    return this.#watch.isTrusted && sink.recognise !== undefined
+  }
+
+  /** A frame that is far too long for ESP, and nobody's: its Length is most likely the middle of something else. */
+  #isUnlikely(buffer: Uint8Array, at: number, available: number, length: number, sink: FrameSink): boolean {
+    if (length <= LONGEST_LIKELY_FRAME || available < FRAME_LENGTH_SIZE + RECOGNISABLE_LENGTH) return false
+    const body = at + FRAME_LENGTH_SIZE
+    if (!this.#mayJudge(sink) || read32(buffer, body) === 0) return false
+    return sink.recognise?.(buffer, body) === false
+  }
+
+  /** The boundaries are lost. @returns the search for the next; undefined: there is none, the stream is over */
+  #loseTrack(sink: FrameSink): BoundarySearch | undefined {
+    if (this.#status !== DeframeStatus.OPEN) return undefined
+    if (!this.#mayJudge(sink) || !this.#watch.takeSearch()) {
+      this.#giveUp()
+      return undefined
+    }
+    this.#search = new BoundarySearch()
+    return this.#search
+  }
+
+  #searchIn(search: BoundarySearch, bytes: Uint8Array, sink: FrameSink): void {
+    const judge = {
+      recognise: (buffer: Uint8Array, offset: number) => sink.recognise?.(buffer, offset) === true,
+      verify: (frame: Uint8Array) => this.#handOver(frame, 0, frame.length, sink) === FrameFate.GOOD
+    }
+    let taken = 0
+    for (;;) {
+      taken += search.add(bytes.subarray(taken))
+      const end = search.find(judge)
+      // Whoever took a message may have stopped us.
+      if (this.#status !== DeframeStatus.OPEN) return
+      if (end === SearchOutcome.GIVEN_UP) this.#giveUp()
+      else if (end !== SearchOutcome.MORE) this.#found(search.rest(end), bytes.subarray(taken), sink)
+      if (end !== SearchOutcome.MORE || taken === bytes.length) return
+    }
+  }
+
+  #found(rest: Uint8Array, after: Uint8Array, sink: FrameSink): void {
+    this.#search = undefined
+    this.#watch.found()
+    this.push(rest, sink)
+    this.push(after, sink)
+  }
+
+  #giveUp(): void {
+    this.#watch.gaveUp()
+    this.#search = undefined
+    this.#fail(DeframeStatus.CORRUPTED)
   }
 
   #fail(status: DeframeStatus): DeframeStatus {
@@ -214,4 +323,14 @@ export class StreamDeframer {
 function readLength(buffer: Uint8Array, at: number): number {
   // Callers have checked that two bytes are there.
   return (buffer[at]! << 8) | buffer[at + 1]!
+}
+
+function read32(buffer: Uint8Array, at: number): number {
+  return (
+    (((buffer[at] ?? 0) << 24) |
+      ((buffer[at + 1] ?? 0) << 16) |
+      ((buffer[at + 2] ?? 0) << 8) |
+      (buffer[at + 3] ?? 0)) >>>
+    0
+  )
 }

@@ -14,6 +14,7 @@
  * | `noise` | forwards nothing and answers everything with rubbish: `plain` on the TLS port too, or `inside` TLS |
  *
  * Prints `{"listening":true}`, and takes lines on standard input: `reset` resets every stream, `end` ends every stream in good order,
+ * `corrupt` loses some bytes of each stream in both directions, as an injection would that TCP let through,
  * `stall` reads nothing more from the streams that there are (a zero window, in time), `rebind` gives every UDP flow another port towards
  * the gateway, as a NAT does that has forgotten it, and `settings <JSON>` changes settings.
  * Ends with its standard input.
@@ -22,6 +23,7 @@
 import { createSocket } from 'node:dgram'
 import { connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
+import { Transform } from 'node:stream'
 import { createServer as createTlsServer } from 'node:tls'
 
 const IKE_HEADER_LENGTH = 28
@@ -31,6 +33,9 @@ const MARKER_LENGTH = 4
 let settings = JSON.parse(process.argv[2] ?? '{}')
 const streams = new Set()
 const rebinds = new Set()
+/** Directions of each stream that are to be spoilt. */
+const corrupting = new Map()
+const unframed = new Set()
 
 /** @param message from the SPIs on */
 function passes(message) {
@@ -118,10 +123,23 @@ function onStream(socket) {
   upstream.on('error', () => socket.destroy())
   upstream.on('close', () => socket.end())
   socket.on('close', () => upstream.destroy())
-  socket.pipe(upstream)
+  const spoiling = new Transform({
+    transform: (chunk, _encoding, done) => done(null, spoilt(socket, 'up', chunk))
+  })
+  socket.pipe(spoiling).pipe(upstream)
   let rest = Buffer.alloc(0)
   upstream.on('data', (chunk) => {
     rest = Buffer.concat([rest, chunk])
+    if (corrupting.get(socket)?.has('down')) {
+      socket.write(spoilt(socket, 'down', rest))
+      rest = Buffer.alloc(0)
+      // From here on the boundaries are not known.
+      unframed.add(socket)
+    }
+    if (unframed.has(socket)) {
+      socket.write(rest)
+      rest = Buffer.alloc(0)
+    }
     while (rest.length >= 2 && rest.length >= rest.readUInt16BE(0)) {
       const length = rest.readUInt16BE(0)
       if (length < 2) return socket.destroy()
@@ -137,6 +155,16 @@ function onStream(socket) {
       }
     }
   })
+}
+
+/**
+ * Loses bytes in the middle, once for each direction after it was asked for: more than the header of an ESP packet has, whose zeros would
+ * be read as a Length, which ends the stream at once (RFC 9329 section 3.2).
+ */
+function spoilt(socket, direction, bytes) {
+  if (bytes.length < 120 || !corrupting.get(socket)?.delete(direction)) return bytes
+  const middle = bytes.length >>> 1
+  return Buffer.concat([bytes.subarray(0, middle), bytes.subarray(middle + 41)])
 }
 
 /** The connection stays, and takes and gives nothing any more. */
@@ -172,6 +200,7 @@ lines.on('line', (line) => {
   else if (line === 'reset') for (const socket of streams) (socket._parent ?? socket).resetAndDestroy()
   else if (line === 'end') for (const socket of streams) socket.end()
   else if (line === 'rebind') for (const rebind of rebinds) rebind()
+  else if (line === 'corrupt') for (const socket of streams) corrupting.set(socket, new Set(['up', 'down']))
   else if (line === 'stall') for (const socket of streams) stall(socket)
 })
 lines.on('close', () => process.exit(0))

@@ -1,5 +1,6 @@
 /** A session that is up changes its transport under running connections, which never notice. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { SessionStatus } from '../../src/client/session-status.ts'
 import type { IkestreamProcess, JsonLine } from '../support/ikestream-process.ts'
 import { BRISK, type Download, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
 import { describeWith } from '../support/require.ts'
@@ -100,6 +101,32 @@ describeWith('namespaces', 'tun')('a session that is up', () => {
     // The same IKE SA: the gateway has seen nobody come and nobody go.
     expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
   })
+
+  it.each(['tcp', 'tls'])('outlives corruption of its %s stream', async (transport) => {
+    const box = await site.startMiddlebox({})
+    const client = await connected(transport, ['--transport', transport], box.address)
+    const gatewayMark = gateway.mark
+    const download = site.download(DOWNLOAD_BYTES, DOWNLOAD_S)
+    await flowing(client, download)
+    box.command('corrupt')
+    // The boundary is found again, and the connection stays.
+    await waitUntil('resynchronisation', async () => (await resynchronised()) > 0)
+    expect(client.all('path-changed'), client.transcript()).toEqual([])
+    box.command('corrupt')
+    // Once is enough.
+    const moved = await client.event('path-changed')
+    expect(moved, client.transcript()).toMatchObject({ from: transport, to: transport })
+    expect(await download.intact(), client.transcript()).toBe(true)
+    expect(client.all('reconnecting'), client.transcript()).toEqual([])
+    expect(gateway.events.slice(gatewayMark).map(({ event }) => event)).not.toContain('client-up')
+  })
+
+  /** How often the client that was started last has found the boundary of frames again. */
+  async function resynchronised(): Promise<number> {
+    const { stdout } = await site.command(['status', '--json'], { state: `client-${states - 1}` })
+    const { sessions } = JSON.parse(stdout) as { readonly sessions: readonly SessionStatus[] }
+    return sessions[0]?.streams.resynchronised ?? 0
+  }
 
   it('falls through to TCP where IKE passes on UDP and ESP does not', async () => {
     const box = await site.startMiddlebox({ esp: false })

@@ -4,6 +4,7 @@ import type { SessionStatus } from '../../../src/client/session-status.ts'
 import { PumpCounters } from '../../../src/dataplane/stats.ts'
 import { IN_USE, notInUse } from '../../../src/native/speedups.ts'
 import { NO_FACTS } from '../../../src/transport/types.ts'
+import { streamFaults } from '../../../src/wire/frame-fate.ts'
 import { schemaFaults, shippedSchema } from '../../support/json-schema.ts'
 
 const STARTED = '2026-06-01T10:00:00.000Z'
@@ -51,6 +52,7 @@ const status: SessionStatus = {
     ...{ bytesIn: 12_345_678, packetsIn: 9000, bytesOut: 999, packetsOut: 1 },
     dropped: { ...new PumpCounters().dropped, replayed: 2, outsideSelectors: 1 }
   },
+  streams: { unknownSpi: 12, failedChecks: 0, malformed: 0, resynchronised: 1, corrupted: 0 },
   dataPath: {
     cipher: { backend: 'node', libcrypto: notInUse('koffi is missing') },
     tun: { checksum: IN_USE, tcp: IN_USE, udp: notInUse('the kernel has no USO') },
@@ -78,6 +80,7 @@ describe('the status of a session for people', () => {
       '  traffic     12.3 MB in (9000 packets)',
       '              999 B out (1 packet)',
       '              dropped: 1 outside selectors, 2 replayed',
+      '              streams: 12 unknown spi, 1 resynchronised',
       '  liveness    heard 2 s ago, round trip 23.5 ms',
       '  IKE SA      ESTABLISHED, AES_CBC-256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/ECP_256, SPIs 0123456789abcdef_i fedcba9876543210_r, rekeying in 2 h 1 min, NAT in front of us',
       '  Child SA    INSTALLED, CHACHA20_POLY1305, SPIs c0000001_in c0000002_out, rekeying in 59 s, 10.99.0.2/32 to 0.0.0.0/0',
@@ -103,7 +106,8 @@ describe('the status of a session for people', () => {
     const early: SessionStatus = {
       ...{ ...status, ...nothing, ...empty, state: 'connecting' },
       ...{ liveness: { lastHeardMs: null, rttMs: null, intervalMs: 0 } },
-      traffic: { ...status.traffic, dropped: new PumpCounters().dropped }
+      traffic: { ...status.traffic, dropped: new PumpCounters().dropped },
+      streams: streamFaults()
     }
     expect(statusLines(early, Date.parse(STARTED) + 300)).toEqual([
       'work: connecting, begun just now',

@@ -57,7 +57,7 @@ class Gateway {
     peer.setTransport(near)
     near.setHandlers({
       onIke() {},
-      onEsp: (buffer, offset, length) => peer.handleEsp(buffer, offset, length),
+      onEsp: (buffer, offset, length) => void peer.handleEsp(buffer, offset, length),
       onEspBatchEnd: () => peer.handleEspBatchEnd(),
       onWritable: () => peer.handleWritable(),
       onClose() {}
@@ -66,7 +66,7 @@ class Gateway {
     this.arrived.push(0)
     far.setHandlers({
       onIke() {},
-      onEsp: () => this.arrived.splice(index, 1, (this.arrived[index] ?? 0) + 1),
+      onEsp: () => void this.arrived.splice(index, 1, (this.arrived[index] ?? 0) + 1),
       onEspBatchEnd() {},
       onWritable() {},
       onClose() {}

@@ -44,6 +44,7 @@ describe('carriers', () => {
       {
         onIke() {},
         onEsp() {},
+        recognise: () => false,
         onEspBatchEnd() {},
         onTrouble() {},
         onStreamLost: (path, of) => lost.push([path.id, of])

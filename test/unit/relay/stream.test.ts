@@ -91,6 +91,24 @@ function setUp(limits: Partial<RelayLimits> = {}, web = false, openLeg?: () => U
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('from the client to the server', () => {
+  test('a stream on which every packet has another SPI is closed, a client with several SAs is not', () => {
+    const withSpi = (spi: number): Buffer => {
+      const packet = espPacket(60)
+      packet.writeUInt32BE(spi)
+      return frame(packet)
+    }
+    const sane = setUp()
+    const few = Array.from({ length: 200 }, (_, index) => withSpi(0x1000 + (index % 20)))
+    sane.stream.arrive(Buffer.concat([PREFIX, withSpi(0x1000), withSpi(0x1000), ...few.slice(0, 10), ...few]))
+    expect(sane.endedBy()).toEqual([])
+    const odd = setUp()
+    const many = Array.from({ length: 17 }, (_, index) => withSpi(0x0100_0000 * (index + 1) + 77))
+    odd.stream.arrive(Buffer.concat([PREFIX, withSpi(0x1000), withSpi(0x1000), ...many.slice(0, 16)]))
+    expect(odd.endedBy()).toEqual([])
+    odd.stream.arrive(many[16] as Buffer)
+    expect(odd.endedBy()).toEqual(['corrupted'])
+  })
+
   test('only Length is taken off: the marker stays, ESP passes as it is', () => {
     const { stream, leg } = setUp()
     const [init, esp] = [ikeMessage(300), espPacket(1400)]

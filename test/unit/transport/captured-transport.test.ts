@@ -87,7 +87,7 @@ describe('a captured UDP transport', () => {
     const natT = path.natT as Path
     const seen: string[] = []
     transport.setHandlers({
-      onIke: (message, on) => seen.push(`ike ${message.length} ${on.id}`),
+      onIke: (message, on) => void seen.push(`ike ${message.length} ${on.id}`),
       onEsp: (buffer, offset, length, _on, ecn) => {
         // As the data plane does it: in place.
         buffer.fill(0, offset, offset + length)
@@ -174,8 +174,8 @@ function deframed(packets: readonly Buffer[], outbound: boolean): string[] {
   for (const packet of packets) {
     if ((packet.readUInt16BE(22) === 4500) !== outbound) continue
     deframer.push(packet.subarray(40), {
-      onIke: (_buffer, _offset, length) => found.push(`ike ${length}`),
-      onEsp: (_buffer, _offset, length) => found.push(`esp ${length}`)
+      onIke: (_buffer, _offset, length) => void found.push(`ike ${length}`),
+      onEsp: (_buffer, _offset, length) => void found.push(`esp ${length}`)
     })
   }
   return found
