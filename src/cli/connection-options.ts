@@ -75,7 +75,8 @@ export class EffectiveOptions extends CheckedOptionValues {
     return this.#profile?.values.has(name) === true ? 'profile' : 'default'
   }
 
-  protected value(name: string): unknown {
+  /** Of whatever kind; undefined where nothing is set. */
+  override value(name: string): unknown {
     const source = this.source(name)
     if (source === 'profile') return this.#profile?.values.get(name)
     if (source === 'environment') {

@@ -13,17 +13,25 @@ import { profileKeys } from './option-specs.ts'
 import type { Profile } from './profile-type.ts'
 
 const MAX_PROFILE_BYTES = 1 << 20
-const FILE_KEYS = new Set([
-  'password-file',
-  'psk-file',
+/** Only their owner has business with them. */
+const SECRET_FILE_KEYS = ['password-file', 'psk-file', 'sslkey', 'key-password-file'] as const
+const FILE_KEYS: ReadonlySet<string> = new Set([
+  ...SECRET_FILE_KEYS,
   'certificate',
-  'sslkey',
-  'key-password-file',
   'cafile',
   'crlfile',
   'tls-cafile',
   'script'
 ])
+
+/** Whether the value names a file, relative to the profile. */
+export function isFileKey(key: string): boolean {
+  return FILE_KEYS.has(key)
+}
+
+export function isSecretKey(key: string): boolean {
+  return SECRET_FILE_KEYS.some((name) => name === key)
+}
 
 /**
  * The profile of this name, or undefined: then the argument is a server.

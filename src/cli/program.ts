@@ -27,7 +27,8 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
   [
     'Profiles:',
     {
-      import: async () => (await import('./import-command.ts')).addImportCommand
+      import: async () => (await import('./import-command.ts')).addImportCommand,
+      profile: async () => (await import('./profile-command.ts')).addProfileCommand
     }
   ],
   [
