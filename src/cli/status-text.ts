@@ -121,7 +121,8 @@ function dataPathLines({ dataPath: { cipher, tun, transport } }: SessionStatus):
     ['TUN super-packets of TCP', tun.tcp],
     ['TUN super-packets of UDP', tun.udp],
     ['UDP segmentation', transport?.udpSegmentation ?? null],
-    ['UDP coalescing', transport?.udpCoalescing ?? null]
+    ['UDP coalescing', transport?.udpCoalescing ?? null],
+    ['streams without Node', transport?.directStream ?? null]
   ]
   const on = facilities.filter(([, facility]) => facility?.inUse === true).map(([name]) => name)
   const control = transport?.congestionControl ?? null

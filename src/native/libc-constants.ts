@@ -77,6 +77,12 @@ export const MessageFlag = {
   NOSIGNAL: 0x4000
 } as const
 
+/** Directions of `shutdown`. */
+export const Shutdown = { READ: 0, WRITE: 1, BOTH: 2 } as const
+
+/** Commands of `fcntl`. */
+export const FileControl = { DUPFD_CLOEXEC: 1030 } as const
+
 export const EpollEvent = { IN: 0x1, OUT: 0x4, ERR: 0x8, HUP: 0x10, RDHUP: 0x2000 } as const
 export const EpollOp = { ADD: 1, DEL: 2, MOD: 3 } as const
 export const EPOLL_CLOEXEC = 0o2000000

@@ -93,6 +93,8 @@ export interface Libc {
   getsockname(fd: number, sockaddrAddress: number, lengthAddress: number): number
   setsockopt(fd: number, level: number, option: number, valueAddress: number, length: number): number
   getsockopt(fd: number, level: number, option: number, valueAddress: number, lengthAddress: number): number
+  /** `how` is one of `Shutdown`. */
+  shutdown(fd: number, how: number): number
   send(fd: number, address: number, length: number, flags: number): number
   recv(fd: number, address: number, length: number, flags: number): number
   /** See `MessageHeader` for the structure. */
@@ -169,6 +171,7 @@ function bind(library: NativeLibrary): Libc {
     getsockname: declare('int getsockname(int, size_t, size_t)'),
     setsockopt: declare('int setsockopt(int, int, int, size_t, uint32_t)'),
     getsockopt: declare('int getsockopt(int, int, int, size_t, size_t)'),
+    shutdown: declare('int shutdown(int, int)'),
     send: declare('int64_t send(int, size_t, size_t, int)'),
     recv: declare('int64_t recv(int, size_t, size_t, int)'),
     sendmsg: declare('int64_t sendmsg(int, size_t, int)'),

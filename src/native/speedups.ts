@@ -18,9 +18,16 @@ export function notInUse(why: string): Facility {
 
 /**
  * - `libcrypto`: OpenSSL's functions called directly; `tun-offload`: super-packets and unfinished checksums of the TUN
- *   device, `uso`: only those of UDP; `udp-segmentation`, `udp-coalescing`: UDP_SEGMENT and UDP_GRO.
+ *   device, `uso`: only those of UDP; `udp-segmentation`, `udp-coalescing`: UDP_SEGMENT and UDP_GRO;
+ *   `direct-streams`: the descriptors of TCP connections read and written without Node's streams in between.
  */
-export type Speedup = 'libcrypto' | 'tun-offload' | 'uso' | 'udp-segmentation' | 'udp-coalescing'
+export type Speedup =
+  | 'libcrypto'
+  | 'tun-offload'
+  | 'uso'
+  | 'udp-segmentation'
+  | 'udp-coalescing'
+  | 'direct-streams'
 
 /** @returns why it must not be used, if somebody wants it so: `IKESTREAM_NO_UDP_SEGMENTATION=1` and so on */
 export function switchedOff(speedup: Speedup): string | undefined {

@@ -9,19 +9,25 @@ import { isIPv6 } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Clock, monotonicClock } from '../clock.ts'
 import { InternalError } from '../errors.ts'
+import { errnoName } from '../native/libc-constants.ts'
+import type { Facility } from '../native/speedups.ts'
 import type { Endpoint, Path } from '../wire/endpoint.ts'
 import type { StreamFaults } from '../wire/frame-fate.ts'
 import { DeframeStatus, type FrameSink, frameIke, StreamDeframer } from '../wire/stream-framing.ts'
+import type { Channel, ChannelEvents } from './channel.ts'
+import { DirectChannel } from './direct-channel.ts'
 import { failureOf, formatEndpoint, systemCode } from './failure.ts'
+import { NodeChannel } from './node-channel.ts'
 import { nextPathId } from './path-id.ts'
 import type { AppliedTuning } from './socket-tuning.ts'
-import { StreamTransmit } from './stream-transmit.ts'
+import { facilityOf, type TakenOver, takeOver } from './tcp-takeover.ts'
 import {
   type EspTransmit,
   NO_FACTS,
   type Transport,
   type TransportFacts,
   type TransportFailure,
+  type TransportFailureCode,
   type TransportHandlers
 } from './types.ts'
 
@@ -41,6 +47,8 @@ export interface StreamTransportOptions {
   readonly clock?: Clock | undefined
   /** Where what was wrong with the stream is counted, together with others. */
   readonly faults?: StreamFaults | undefined
+  /** Reads and writes instead of `stream`, which lives on as the owner of the connection; default: taken over if possible. */
+  readonly direct?: TakenOver | Facility | undefined
 }
 
 const DEFAULT_CLOSE_GRACE_MS = 1000
@@ -63,16 +71,13 @@ export class StreamTransport implements Transport {
   readonly esp: EspTransmit
   readonly maxEspLength: number
   readonly facts: TransportFacts
-  readonly #stream: Duplex
-  readonly #clock: Clock
-  readonly #transmit: StreamTransmit
+  readonly #channel: Channel
   readonly #deframer: StreamDeframer
   readonly #stats = { bytesIn: 0, bytesOut: 0, espDropped: 0 }
   #head: Uint8Array | undefined
   #handlers: TransportHandlers | undefined
   #sink: FrameSink | undefined
   #espSeen = false
-  #error: TransportFailure | undefined
   #failure: TransportFailure | undefined
   #told = false
   #reading = false
@@ -90,28 +95,23 @@ export class StreamTransport implements Transport {
       remote: options.remote
     }
     this.maxEspLength = isIPv6(options.local.address) ? ESP_LENGTH.ipv6 : ESP_LENGTH.ipv4
-    this.facts = streamFacts(options.tuning)
     this.#deframer = new StreamDeframer({ faults: options.faults })
-    this.#stream = stream
-    this.#clock = options.clock ?? monotonicClock
-    this.#head = options.head
-    this.#transmit = this.esp = new StreamTransmit(
-      stream,
-      options.role === 'originator',
-      PENDING_LIMIT[kind],
-      {
-        onWritable: () => this.#handlers?.onWritable(),
-        onSent: (bytes) => {
-          this.#stats.bytesOut += bytes
-        }
-      }
-    )
-    stream.on('error', (error) => {
-      this.#error = this.#describe(error)
-    })
-    stream.on('end', () => this.#end(CLOSED_BY_PEER))
-    stream.on('close', () => this.#end(this.#error ?? CLOSED_BY_PEER))
-    if (stream.readableEnded || stream.destroyed) this.#end(CLOSED_BY_PEER)
+    const clock = options.clock ?? monotonicClock
+    const direct = options.direct ?? takeOver(stream)
+    this.facts = streamFacts(options.tuning, facilityOf(direct))
+    const originator = options.role === 'originator'
+    if ('inUse' in direct) {
+      this.#head = options.head
+      this.#channel = new NodeChannel(stream, originator, PENDING_LIMIT[kind], this.#events, clock, (error) =>
+        this.#describe(error)
+      )
+    } else {
+      this.#head = Buffer.concat([options.head ?? new Uint8Array(0), direct.head])
+      this.#channel = new DirectChannel(direct.stream, originator, this.#events, clock, (errno) =>
+        this.#describeErrno(direct, errno)
+      )
+    }
+    this.esp = this.#channel.esp
   }
 
   get stats() {
@@ -131,10 +131,11 @@ export class StreamTransport implements Transport {
     this.#head = undefined
     // Not from inside setHandlers: the caller is not done setting up.
     queueMicrotask(() => {
-      if (head !== undefined && head.length > 0) this.#receive(head)
-      this.#stream.on('data', (chunk: Buffer) => this.#receive(chunk))
-      // Whoever had the stream before may have paused it.
-      this.#stream.resume()
+      if (head !== undefined && head.length > 0) {
+        this.#receive(head, 0, head.length)
+        this.#endBatch()
+      }
+      this.#channel.start()
     })
   }
 
@@ -148,37 +149,49 @@ export class StreamTransport implements Transport {
       this.#handlers?.onTrouble?.({ code: 'io-error', message: error.message })
       return
     }
-    const prefix = this.#transmit.takePrefix()
-    const bytes = prefix === undefined ? frame : Buffer.concat([prefix, frame])
-    this.#stats.bytesOut += bytes.length
-    this.#stream.write(bytes, () => this.#transmit.drained())
+    this.#channel.sendFrame(frame)
   }
 
   sendNatKeepalive(): void {}
 
   async close(graceMs: number = DEFAULT_CLOSE_GRACE_MS): Promise<void> {
     if (this.#failure === undefined) {
-      this.#transmit.flush()
+      this.esp.flush()
       this.#end({ code: 'closed', message: 'Closed' })
     }
-    await closeStream(this.#stream, graceMs, this.#clock)
+    await this.#channel.close(graceMs)
   }
 
-  #receive(chunk: Uint8Array): void {
+  #receive(buffer: Uint8Array, start: number, end: number): void {
     if (this.#failure !== undefined || this.#sink === undefined) return
-    this.#stats.bytesIn += chunk.length
-    const status = this.#deframer.push(chunk, this.#sink)
-    if (this.#espSeen) {
-      this.#espSeen = false
-      if (this.#failure === undefined) this.#handlers?.onEspBatchEnd()
-    }
-    if (status === DeframeStatus.BAD_LENGTH) {
-      this.#end({ code: 'framing-error', message: `${this.#name()} sent a frame with an impossible length` })
-      this.#stream.destroy()
-    } else if (status === DeframeStatus.CORRUPTED) {
-      this.#end({ code: 'stream-corrupted', message: `What ${this.#name()} sent makes no sense any more` })
-      this.#stream.destroy()
-    }
+    this.#stats.bytesIn += end - start
+    const status = this.#deframer.push(buffer, this.#sink, start, end)
+    if (status === DeframeStatus.BAD_LENGTH)
+      this.#abandon('framing-error', `${this.#name()} sent a frame with an impossible length`)
+    else if (status === DeframeStatus.CORRUPTED)
+      this.#abandon('stream-corrupted', `What ${this.#name()} sent makes no sense any more`)
+  }
+
+  #abandon(code: TransportFailureCode, message: string): void {
+    this.#endBatch()
+    this.#end({ code, message })
+    this.#channel.destroy()
+  }
+
+  #endBatch(): void {
+    if (!this.#espSeen) return
+    this.#espSeen = false
+    if (this.#failure === undefined) this.#handlers?.onEspBatchEnd()
+  }
+
+  readonly #events: ChannelEvents = {
+    onBytes: (buffer, start, end) => this.#receive(buffer, start, end),
+    onBatchEnd: () => this.#endBatch(),
+    onWritable: () => this.#handlers?.onWritable(),
+    onSent: (bytes) => {
+      this.#stats.bytesOut += bytes
+    },
+    onEnd: (failure) => this.#end(failure ?? CLOSED_BY_PEER)
   }
 
   #sinkFor(handlers: TransportHandlers): FrameSink {
@@ -204,6 +217,12 @@ export class StreamTransport implements Transport {
     return failureOf(name === '' ? error.message : name, this.#name())
   }
 
+  #describeErrno({ stream }: TakenOver, errno: number): TransportFailure {
+    const said = stream.describe(errno)
+    if (said !== undefined) return { code: 'tls-error', message: `${this.#name()}: ${said}` }
+    return failureOf(errnoName(errno), this.#name())
+  }
+
   #name(): string {
     const { address, port } = this.path.remote
     return `${formatEndpoint(address, port)} over ${this.kind.toUpperCase()}`
@@ -213,9 +232,9 @@ export class StreamTransport implements Transport {
     if (this.#failure !== undefined) return
     this.#failure = failure
     this.#deframer.stop()
-    this.#transmit.close()
+    this.#channel.stop()
     // The peer's FIN is answered by ours; after an error there is nothing left to close.
-    if (failure === CLOSED_BY_PEER) void closeStream(this.#stream, DEFAULT_CLOSE_GRACE_MS, this.#clock)
+    if (failure === CLOSED_BY_PEER) void this.#channel.close(DEFAULT_CLOSE_GRACE_MS)
     queueMicrotask(() => this.#tellEnd())
   }
 
@@ -228,26 +247,11 @@ export class StreamTransport implements Transport {
 
 const CLOSED_BY_PEER: TransportFailure = { code: 'closed-by-peer', message: 'The peer closed the connection' }
 
-function streamFacts(tuning: AppliedTuning | undefined): TransportFacts {
+function streamFacts(tuning: AppliedTuning | undefined, directStream: Facility): TransportFacts {
   return {
     ...NO_FACTS,
+    directStream,
     congestionControl: tuning?.congestionControl ?? null,
     unsentBytes: tuning?.unsentBytes ?? null
   }
-}
-
-/** Ends a stream: what was written, TLS close_notify, FIN; destroyed when the peer has not done so in `graceMs`. */
-function closeStream(stream: Duplex, graceMs: number, clock: Clock): Promise<void> {
-  if (stream.closed) return Promise.resolve()
-  return new Promise((resolve) => {
-    const timer = clock.setTimer(graceMs, () => stream.destroy())
-    stream.once('close', () => {
-      timer.cancel()
-      resolve()
-    })
-    stream.on('error', () => undefined)
-    stream.end()
-    // The peer's FIN is only seen when everything in front of it is read.
-    stream.resume()
-  })
 }

@@ -86,6 +86,8 @@ export interface TransportFacts {
   /** Many datagrams in one system call, out (UDP_SEGMENT) and in (UDP_GRO). */
   readonly udpSegmentation: Facility | null
   readonly udpCoalescing: Facility | null
+  /** A stream's descriptor is read and written without Node's streams in between. */
+  readonly directStream: Facility | null
   /** Of a UDP socket, as the kernel granted them. */
   readonly sendBufferBytes: number | null
   readonly receiveBufferBytes: number | null
@@ -98,6 +100,7 @@ export interface TransportFacts {
 export const NO_FACTS: TransportFacts = {
   udpSegmentation: null,
   udpCoalescing: null,
+  directStream: null,
   sendBufferBytes: null,
   receiveBufferBytes: null,
   congestionControl: null,

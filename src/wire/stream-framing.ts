@@ -137,13 +137,13 @@ export class StreamDeframer {
     if (this.#status === DeframeStatus.OPEN) this.#status = DeframeStatus.STOPPED
   }
 
-  /** Takes the next bytes of the stream and delivers every message that they complete. */
-  push(chunk: Uint8Array, sink: FrameSink): DeframeStatus {
+  /** Takes the next bytes of the stream, `chunk[start, end)`, and delivers every message that they complete. */
+  push(chunk: Uint8Array, sink: FrameSink, start: number = 0, end: number = chunk.length): DeframeStatus {
     if (this.#status !== DeframeStatus.OPEN) return this.#status
-    let at = this.#prefixLeft > 0 ? this.#matchPrefix(chunk) : 0
-    if (this.#heldLength > 0) at = this.#completeHeld(chunk, at, sink)
+    let at = this.#prefixLeft > 0 ? this.#matchPrefix(chunk, start, end) : start
+    if (this.#heldLength > 0) at = this.#completeHeld(chunk, at, end, sink)
     while (this.#status === DeframeStatus.OPEN && this.#search === undefined) {
-      const available = chunk.length - at
+      const available = end - at
       if (available < FRAME_LENGTH_SIZE) break
       const length = readLength(chunk, at)
       if (length < FRAME_LENGTH_SIZE) return this.#fail(DeframeStatus.BAD_LENGTH)
@@ -156,32 +156,32 @@ export class StreamDeframer {
       at += length
     }
     if (this.#status !== DeframeStatus.OPEN) return this.#status
-    if (this.#search !== undefined) this.#searchIn(this.#search, chunk.subarray(at), sink)
-    else if (at < chunk.length) this.#hold(chunk, at, chunk.length)
+    if (this.#search !== undefined) this.#searchIn(this.#search, chunk.subarray(at, end), sink)
+    else if (at < end) this.#hold(chunk, at, end)
     return this.#status
   }
 
   /** @returns the offset in the chunk where frames begin; sets BAD_PREFIX at the first byte that differs */
-  #matchPrefix(chunk: Uint8Array): number {
+  #matchPrefix(chunk: Uint8Array, start: number, end: number): number {
     const seen = STREAM_PREFIX.length - this.#prefixLeft
-    const count = Math.min(this.#prefixLeft, chunk.length)
+    const count = Math.min(this.#prefixLeft, end - start)
     for (let i = 0; i < count; i++) {
-      if (chunk[i] === STREAM_PREFIX[seen + i]) continue
-      const rejected = new Uint8Array(seen + chunk.length)
+      if (chunk[start + i] === STREAM_PREFIX[seen + i]) continue
+      const rejected = new Uint8Array(seen + end - start)
       rejected.set(STREAM_PREFIX.subarray(0, seen))
-      rejected.set(chunk, seen)
+      rejected.set(chunk.subarray(start, end), seen)
       this.#rejected = rejected
       this.#fail(DeframeStatus.BAD_PREFIX)
-      return 0
+      return start
     }
     this.#prefixLeft -= count
-    return count
+    return start + count
   }
 
   /** Moves bytes from the chunk to the held frame, and delivers it when it is whole. */
-  #completeHeld(chunk: Uint8Array, at: number, sink: FrameSink): number {
+  #completeHeld(chunk: Uint8Array, at: number, end: number, sink: FrameSink): number {
     if (this.#heldLength < FRAME_LENGTH_SIZE) {
-      if (at === chunk.length) return at
+      if (at === end) return at
       this.#hold(chunk, at, at + 1)
       at++
     }
@@ -190,7 +190,7 @@ export class StreamDeframer {
       this.#fail(DeframeStatus.BAD_LENGTH)
       return at
     }
-    const take = Math.min(length - this.#heldLength, chunk.length - at)
+    const take = Math.min(length - this.#heldLength, end - at)
     this.#hold(chunk, at, at + take)
     if (this.#isUnlikely(this.#held, 0, this.#heldLength, length, sink)) {
       this.#loseTrack(sink)?.add(this.#held.subarray(0, this.#heldLength))

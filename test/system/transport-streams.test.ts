@@ -84,7 +84,31 @@ function record(socket: Socket): Buffer[] {
   return chunks
 }
 
-describe.each(kinds)('%s', (kind, listenAt, open) => {
+/** Streams are read and written directly, or through Node: whoever uses them must not notice. */
+const ways = kinds.flatMap(([kind, listenAt, open]) =>
+  (['directly', 'through Node'] as const).map((way) => [kind, way, listenAt, open] as const)
+)
+
+describe.each(ways)('%s %s', (kind, way, listenAt, open) => {
+  beforeAll(() => {
+    if (way === 'through Node') process.env['IKESTREAM_NO_DIRECT_STREAMS'] = '1'
+    return () => {
+      delete process.env['IKESTREAM_NO_DIRECT_STREAMS']
+    }
+  })
+
+  test('says which way it is', async () => {
+    const server = await listenAt()
+    const { transport } = await opened(open, server.port)
+    expect(transport.facts.directStream).toEqual(
+      way === 'through Node'
+        ? { inUse: false, why: 'switched off by IKESTREAM_NO_DIRECT_STREAMS' }
+        : kind === 'tls'
+          ? { inUse: false, why: 'TLS of Node is in between' }
+          : { inUse: true, why: null }
+    )
+  })
+
   test('stays silent until the first message, which leaves in one piece with the prefix', async () => {
     const chunks: Buffer[] = []
     const server = await listenAt((socket) => socket.on('data', (chunk: Buffer) => chunks.push(chunk)))

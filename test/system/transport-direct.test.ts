@@ -1,0 +1,252 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, readlinkSync } from 'node:fs'
+import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { StreamTransport } from '../../src/transport/stream.ts'
+import { acceptStream } from '../../src/transport/stream-accept.ts'
+import { openTcp } from '../../src/transport/tcp.ts'
+import type { Transport, TransportFailure, TransportHandlers } from '../../src/transport/types.ts'
+import { espPacket, frame, ikeFrame, ikeMessage, PREFIX } from '../support/relay-fixture.ts'
+import { SeededRandom } from '../support/seeded-random.ts'
+import { waitUntil } from '../support/wait-until.ts'
+import { Recorder } from '../unit/transport/memory-stream.ts'
+
+const closing: (() => unknown)[] = []
+afterEach(async () => {
+  await Promise.all(closing.splice(0).map((close) => close()))
+})
+
+async function listen(onSocket: (socket: Socket) => unknown): Promise<number> {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    closing.push(() => socket.destroy())
+    void onSocket(socket)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closing.push(() => new Promise((resolve) => server.close(resolve)))
+  return (server.address() as AddressInfo).port
+}
+
+async function connect(port: number, handlers: TransportHandlers, bufferBytes?: number): Promise<Transport> {
+  const transport = await openTcp({
+    host: '127.0.0.1',
+    port,
+    sockets: bufferBytes === undefined ? {} : { bufferBytes }
+  })
+  closing.unshift(() => transport.close(0))
+  expect(transport.facts.directStream).toEqual({ inUse: true, why: null })
+  transport.setHandlers(handlers)
+  return transport
+}
+
+/** A client and a gateway's end of one connection, both direct. */
+async function pair(
+  handlers: { client: TransportHandlers; gateway: TransportHandlers },
+  bufferBytes?: number
+) {
+  const endpoint = { address: '127.0.0.1', port: 1 }
+  let accepting: { transport: StreamTransport; socket: Socket } | undefined
+  const port = await listen(async (socket) => {
+    const accepted = await acceptStream(socket, 'tcp', {
+      local: endpoint,
+      remote: endpoint,
+      prefixTimeoutMs: 30_000
+    })
+    if (accepted.outcome !== 'accepted') return
+    accepted.transport.setHandlers(handlers.gateway)
+    accepting = { transport: accepted.transport, socket }
+  })
+  const client = await connect(port, handlers.client, bufferBytes)
+  client.sendIke(ikeMessage(100), client.path)
+  const { transport: gateway, socket } = await waitUntil('the connection', () => accepting)
+  closing.unshift(() => gateway.close(0))
+  return { client, gateway, socket }
+}
+
+/** Digests everything that arrives, in order. */
+class Digest implements TransportHandlers {
+  readonly hash = createHash('sha256')
+  messages = 0
+  failure: TransportFailure | undefined
+  onWritable: () => void = () => undefined
+
+  onIke(message: Uint8Array): void {
+    this.messages++
+    this.hash.update(message)
+  }
+  onEsp(buffer: Uint8Array, offset: number, length: number): void {
+    this.onIke(buffer.subarray(offset, offset + length))
+    // What a tunnel does: the bytes are decrypted where they stand.
+    buffer.fill(0xff, offset, offset + length)
+  }
+  onEspBatchEnd(): void {}
+  onClose(failure: TransportFailure): void {
+    this.failure = failure
+  }
+}
+
+/** Sends packets of random lengths in random batches, with IKE in between. @returns the digest that must arrive */
+async function sendMany(transport: Transport, handlers: Digest, count: number, seed: number) {
+  const random = new SeededRandom(seed)
+  const hash = createHash('sha256')
+  for (let sent = 0; sent < count; ) {
+    const length = random.fraction() < 0.02 ? 30_000 + random.integer(35_000) : 40 + random.integer(1432)
+    if (random.fraction() < 0.03) {
+      const message = ikeMessage(Math.min(length, 60_000))
+      transport.sendIke(message, transport.path)
+      hash.update(message)
+      sent++
+      continue
+    }
+    const at = transport.esp.reserve(length)
+    if (at < 0) {
+      const writable = new Promise<void>((resolve) => {
+        handlers.onWritable = resolve
+      })
+      await writable
+      continue
+    }
+    const packet = espPacket(length, ++sent)
+    transport.esp.buffer.set(packet, at)
+    transport.esp.commit(length)
+    hash.update(packet)
+    if (random.fraction() < 0.1) {
+      transport.esp.flush()
+      if (random.fraction() < 0.2) await new Promise(setImmediate)
+    }
+  }
+  transport.esp.flush()
+  return hash.digest('hex')
+}
+
+describe('a stream that is read and written directly', () => {
+  test.each([
+    ['buffers of the size that the kernel likes', undefined],
+    ['buffers that hold next to nothing', 16_384]
+  ])('carries everything in order, both ways at once, with %s', async (_name, bufferBytes) => {
+    const handlers = { client: new Digest(), gateway: new Digest() }
+    const { client, gateway } = await pair(handlers, bufferBytes)
+    await waitUntil('the first message', () => handlers.gateway.messages === 1)
+    handlers.gateway.messages = 0
+    const inbound = createHash('sha256').update(ikeMessage(100))
+    expect(handlers.gateway.hash.copy().digest('hex')).toBe(inbound.digest('hex'))
+    Object.assign(handlers.gateway, { hash: createHash('sha256') })
+    const count = 3000
+    const [up, down] = await Promise.all([
+      sendMany(client, handlers.client, count, 1),
+      sendMany(gateway, handlers.gateway, count, 2)
+    ])
+    await waitUntil('everything', () => handlers.client.messages + handlers.gateway.messages === 2 * count)
+    expect(handlers.gateway.hash.digest('hex')).toBe(up)
+    expect(handlers.client.hash.digest('hex')).toBe(down)
+    expect(client.stats).toMatchObject({ espDropped: 0, malformed: 0 })
+    expect(gateway.stats.bytesIn).toBe(client.stats.bytesOut - PREFIX.length)
+  })
+
+  test('misses nothing that Node had read before', async () => {
+    const endpoint = { address: '127.0.0.1', port: 1 }
+    const digest = new Digest()
+    const packets = Array.from({ length: 3000 }, (_, index) => espPacket(1000, index))
+    const port = await listen(async (socket) => {
+      const accepted = await acceptStream(socket, 'tcp', {
+        local: endpoint,
+        remote: endpoint,
+        prefixTimeoutMs: 30_000
+      })
+      // Long enough for Node to read ahead, if it still did.
+      for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate)
+      if (accepted.outcome === 'accepted') accepted.transport.setHandlers(digest)
+    })
+    const socket = connectSocket(port, '127.0.0.1')
+    closing.push(() => socket.destroy())
+    socket.write(Buffer.concat([PREFIX, ...packets.map(frame)]))
+    await waitUntil('everything', () => digest.messages === packets.length)
+    const expected = createHash('sha256').update(Buffer.concat(packets)).digest('hex')
+    expect(digest.hash.digest('hex')).toBe(expected)
+  })
+
+  test('delivers what came before a reset that sending is the first to notice', async () => {
+    const recorder = new Recorder()
+    let peer: Socket | undefined
+    const port = await listen((socket) => {
+      peer = socket
+    })
+    const transport = await connect(port, recorder)
+    transport.sendIke(ikeMessage(100), transport.path)
+    const socket = await waitUntil('the connection', () => peer)
+    await new Promise<void>((resolve) => socket.write(ikeFrame(ikeMessage(36)), () => resolve()))
+    socket.resetAndDestroy()
+    // One that the loop has not told of yet.
+    while (recorder.closed === undefined) {
+      transport.sendIke(ikeMessage(40), transport.path)
+      await new Promise(setImmediate)
+    }
+    expect(recorder.events[0]).toBe('ike 36')
+    expect(recorder.closed.code).toBe('connection-reset')
+  })
+
+  test('goes on sending after the peer has ended its direction only until it is closed, in good order', async () => {
+    const recorder = new Recorder()
+    const chunks: Buffer[] = []
+    let ended = false
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      closing.push(() => socket.destroy())
+      socket.end(ikeFrame(ikeMessage(36)))
+      socket.on('data', (chunk: Buffer) => chunks.push(chunk))
+      socket.on('end', () => {
+        ended = true
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    closing.push(() => new Promise((resolve) => server.close(resolve)))
+    const transport = await connect((server.address() as AddressInfo).port, recorder)
+    const at = transport.esp.reserve(60)
+    transport.esp.buffer.set(espPacket(60), at)
+    transport.esp.commit(60)
+    transport.esp.flush()
+    await waitUntil('the end', () => recorder.closed)
+    await transport.close()
+    await waitUntil('our end', () => ended)
+    expect(recorder.events).toEqual(['ike 36', 'closed closed-by-peer'])
+    expect(Buffer.concat(chunks)).toEqual(Buffer.concat([PREFIX, frame(espPacket(60))]))
+  })
+
+  test('ends when the owner of the socket destroys it, and leaves no descriptor behind', async () => {
+    const before = openSockets()
+    const handlers = { client: new Recorder(), gateway: new Recorder() }
+    const { socket } = await pair(handlers)
+    await waitUntil('the first message', () => handlers.gateway.ike.length === 1)
+    socket.destroy()
+    await waitUntil('both ends', () => handlers.client.closed && handlers.gateway.closed)
+    expect(handlers.client.closed?.code).toBe('closed-by-peer')
+    await Promise.all(closing.splice(0).map((close) => close()))
+    await waitUntil('closed descriptors', () => openSockets() === before)
+  })
+
+  test('a slow reader costs no more than the buffers', async () => {
+    const port = await listen((socket) => socket.pause())
+    const transport = await connect(port, new Recorder())
+    let committed = 0
+    for (let turns = 0; turns < 200 || transport.esp.writable; turns++) {
+      const at = transport.esp.reserve(1400)
+      if (at < 0) await new Promise(setImmediate)
+      else {
+        transport.esp.buffer.set(espPacket(1400, turns), at)
+        transport.esp.commit(1400)
+        committed += 1402
+      }
+    }
+    expect(transport.esp.writable).toBe(false)
+    expect(committed - transport.stats.bytesOut).toBeLessThanOrEqual(transport.esp.buffer.length)
+  })
+})
+
+function openSockets(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:')
+    } catch {
+      return false
+    }
+  }).length
+}
