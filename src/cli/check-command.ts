@@ -13,6 +13,7 @@ import { type CheckFlags, DEFAULT_BANDWIDTH_S, DEFAULT_TIMEOUT_S, planCheck, run
 import { checkLines } from './check-table.ts'
 import { changeLine, DEFAULT_WATCH_S, watchChecks } from './check-watch.ts'
 import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
+import { addExamples } from './examples.ts'
 import { longName, type OptionSpec } from './option-specs.ts'
 import { addOutputOptions, loggerFor, outputOptions } from './output-options.ts'
 import { findProfile } from './profile.ts'
@@ -57,6 +58,12 @@ export function addCheckCommand(program: Command): void {
     .option('--passwd-on-stdin', 'read the password from standard input')
     .option('--non-inter', 'never ask; a missing secret is an error')
   addOutputOptions(command)
+  addExamples(
+    command,
+    { line: 'ikestream check vpn.example.com', says: 'needs neither root nor credentials' },
+    { line: 'ikestream check work --auth --bandwidth 5', says: 'log in, and measure for five seconds' },
+    { line: 'ikestream check work --json --watch 60', says: 'for a monitor: once a minute' }
+  )
   command.action(async (target: string, flags: CheckFlags) => {
     process.exitCode = await runCheck(target, command, flags)
   })

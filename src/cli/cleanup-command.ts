@@ -7,6 +7,7 @@ import { ExitCode, SystemError } from '../errors.ts'
 import { type CleanupResult, cleanup, cleanupAll } from '../host/cleanup.ts'
 import { directories } from '../host/directories.ts'
 import { removeLeftovers } from '../host/leftovers.ts'
+import { addExamples } from './examples.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
 
@@ -23,6 +24,10 @@ export function addCleanupCommand(program: Command): void {
     .argument('[name]', 'name of the session; all of them when absent')
     .description('undo what a killed session left behind')
   addOutputOptions(command)
+  addExamples(command, {
+    line: 'ikestream cleanup',
+    says: 'after a crash: routes, name servers and devices as before'
+  })
   command.action(async (name: string | undefined, flags: OutputFlags) => {
     process.exitCode = await runCleanup(name, flags)
   })

@@ -11,6 +11,7 @@ import { directories } from '../host/directories.ts'
 import type { Logger } from '../log.ts'
 import { detachedParent, isDetachedChild, tellParent } from './background.ts'
 import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
+import { addExamples } from './examples.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { findProfile } from './profile.ts'
 import { ProgressReport } from './progress-report.ts'
@@ -46,6 +47,25 @@ export function addConnectCommand(program: Command): void {
       )
     )
   addOutputOptions(command)
+  addExamples(
+    command,
+    {
+      line: 'ikestream connect vpn.example.com --user alice --cafile corp-ca.pem',
+      says: 'user name and password'
+    },
+    {
+      line: 'ikestream connect vpn.example.com --certificate alice.p12 --transport tls',
+      says: 'a certificate; TLS on 443 only'
+    },
+    {
+      line: 'ikestream connect work --persist --background',
+      says: 'a profile; never gives up, detaches once it is up'
+    },
+    {
+      line: 'ikestream connect work --json --non-inter',
+      says: 'for a script: one JSON object a line, no questions'
+    }
+  )
   command.action(async (target: string, flags: CommandFlags) => {
     process.exitCode = await runConnect(target, command, flags)
   })

@@ -9,6 +9,7 @@ import { askSession } from '../host/control-client.ts'
 import { controlPath } from '../host/control-path.ts'
 import { directories } from '../host/directories.ts'
 import { identityOf, isAlive, isHeld, readJournal } from '../host/journal.ts'
+import { addExamples } from './examples.ts'
 import { addOutputOptions, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
 import { noSession, runningSessions } from './sessions.ts'
@@ -29,9 +30,15 @@ export function addDisconnectCommand(program: Command): void {
     .command('disconnect')
     .argument('[name]', 'name of the session; not needed when only one runs')
     .description('end a session, and wait until everything is as before')
+    .optionsGroup('Ending:')
     .option('--all', 'end every session of this user')
     .option('--timeout <s>', 'how long to wait for the end', timeoutParser, DEFAULT_TIMEOUT_S)
   addOutputOptions(command)
+  addExamples(
+    command,
+    { line: 'ikestream disconnect', says: 'the only session that runs' },
+    { line: 'ikestream disconnect work --timeout 5', says: 'one of them; waits five seconds at most' }
+  )
   command.action(async (name: string | undefined, flags: DisconnectFlags) => {
     process.exitCode = await runDisconnect(name, flags)
   })

@@ -9,6 +9,7 @@ import { type Command, Option } from 'commander'
 import type { ConnectOptions } from '../client/options.ts'
 import { directories } from '../host/directories.ts'
 import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
+import { addExamples } from './examples.ts'
 import { runInTunnel } from './exec-run.ts'
 import { longName } from './option-specs.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
@@ -42,6 +43,14 @@ export function addExecCommand(program: Command): void {
       )
     )
   addOutputOptions(command, { json: false })
+  addExamples(
+    command,
+    {
+      line: 'ikestream exec work -- curl https://intranet.example.com/',
+      says: 'one request through the tunnel'
+    },
+    { line: 'ikestream exec work -- bash', says: 'a shell whose whole network is the tunnel' }
+  )
   command
     .addHelpText(
       'after',

@@ -10,6 +10,7 @@ import type { GatewayEvent } from '../gateway/events.ts'
 import { startGateway } from '../gateway/gateway.ts'
 import { directories } from '../host/directories.ts'
 import { formatEndpoint } from '../transport/failure.ts'
+import { addExamples } from './examples.ts'
 import { readInput } from './files.ts'
 import { resolveGatewayOptions } from './gateway-resolve.ts'
 import { addGatewayOptions, applyConfigFile, type GatewayFlags } from './gateway-settings.ts'
@@ -25,6 +26,17 @@ export function addGatewayCommand(program: Command): void {
     program.command('gateway').description('run an IKEv2 gateway for demos, tests and labs')
   )
   addOutputOptions(command)
+  addExamples(
+    command,
+    {
+      line: 'ikestream gateway --identity vpn.example.com --users-file users --pool 10.99.0.0/24',
+      says: 'makes a development CA and prints where it is'
+    },
+    {
+      line: 'ikestream gateway --config gateway.toml --json',
+      says: 'the same options in a file; events as JSON'
+    }
+  )
   command.action(async (flags: Flags) => {
     process.exitCode = await runGatewayCommand(command, flags)
   })

@@ -10,7 +10,16 @@ import { DEFAULT_GATEWAY_PORTS, DEFAULT_MAX_HALF_OPEN, DEFAULT_POOLS } from '../
 import { nearest } from './nearest.ts'
 import { SOCKET_OPTIONS, type SocketFlags } from './socket-options.ts'
 
+const GROUP_HEADINGS = {
+  listening: 'Listening:',
+  auth: 'Identity and clients:',
+  network: 'Network:',
+  protocol: 'Protocol:',
+  running: 'Running:'
+} as const
+
 interface Setting {
+  readonly group: keyof typeof GROUP_HEADINGS
   readonly flags: string
   readonly description: string
   readonly repeatable?: boolean
@@ -25,81 +34,160 @@ const PORT = { min: 1, max: 65_535 } as const
 const SECONDS = { min: 1, max: 31_536_000 } as const
 
 const SETTINGS: readonly Setting[] = [
-  { flags: '--listen <addr>', description: 'listen on this address (default: all)', repeatable: true },
-  { flags: '--identity <id>', description: "own identity (default: the certificate's or the host's name)" },
-  { flags: '--certificate <file>', description: 'own certificate and chain (default: made)', isFile: true },
-  { flags: '--sslkey <file>', description: 'private key, if it is not in --certificate', isFile: true },
-  { flags: '--key-password-file <file>', description: 'password of the key or PKCS#12 file', isFile: true },
-  { flags: '--psk-file <file>', description: 'let clients in that know this pre-shared key', isFile: true },
-  { flags: '--users-file <file>', description: 'users, one name:password a line, 0600', isFile: true },
   {
+    group: 'listening',
+    flags: '--listen <addr>',
+    description: 'listen on this address (default: all)',
+    repeatable: true
+  },
+  {
+    group: 'auth',
+    flags: '--identity <id>',
+    description: "own identity (default: the certificate's or the host's name)"
+  },
+  {
+    group: 'auth',
+    flags: '--certificate <file>',
+    description: 'own certificate and chain (default: made)',
+    isFile: true
+  },
+  {
+    group: 'auth',
+    flags: '--sslkey <file>',
+    description: 'private key, if it is not in --certificate',
+    isFile: true
+  },
+  {
+    group: 'auth',
+    flags: '--key-password-file <file>',
+    description: 'password of the key or PKCS#12 file',
+    isFile: true
+  },
+  {
+    group: 'auth',
+    flags: '--psk-file <file>',
+    description: 'let clients in that know this pre-shared key',
+    isFile: true
+  },
+  {
+    group: 'auth',
+    flags: '--users-file <file>',
+    description: 'users, one name:password a line, 0600',
+    isFile: true
+  },
+  {
+    group: 'auth',
     flags: '--client-cafile <file>',
     description: 'let clients in with certificates of this CA',
     repeatable: true,
     isFile: true
   },
   {
+    group: 'network',
     flags: '--pool <cidr>',
     description: `virtual addresses for clients (default: ${DEFAULT_POOLS.join(', ')})`,
     repeatable: true
   },
-  { flags: '--dns <addr>', description: 'name server for clients', repeatable: true },
+  { group: 'network', flags: '--dns <addr>', description: 'name server for clients', repeatable: true },
   {
+    group: 'network',
     flags: '--dns-domain <name>',
     description: 'clients ask these servers for names below it only (default: for everything)',
     repeatable: true
   },
   {
+    group: 'network',
     flags: '--local-ts <cidr>',
     description: 'what clients may reach (default: everything)',
     repeatable: true
   },
-  { flags: '--interface <name>', description: 'name of the TUN device (default: first free ike%d)' },
-  { flags: '--no-udp', description: 'do not listen on UDP' },
-  { flags: '--no-tcp', description: 'do not listen on TCP' },
-  { flags: '--no-tls', description: 'do not listen on TLS' },
   {
+    group: 'network',
+    flags: '--interface <name>',
+    description: 'name of the TUN device (default: first free ike%d)'
+  },
+  { group: 'listening', flags: '--no-udp', description: 'do not listen on UDP' },
+  { group: 'listening', flags: '--no-tcp', description: 'do not listen on TCP' },
+  { group: 'listening', flags: '--no-tls', description: 'do not listen on TLS' },
+  {
+    group: 'listening',
     flags: '--udp-port <n>',
     description: 'UDP port of IKE',
     number: PORT,
     default: DEFAULT_GATEWAY_PORTS.ike
   },
   {
+    group: 'listening',
     flags: '--nat-t-port <n>',
     description: 'UDP port of NAT traversal',
     number: PORT,
     default: DEFAULT_GATEWAY_PORTS.natT
   },
   {
+    group: 'listening',
     flags: '--tcp-port <n>',
     description: 'TCP port of RFC 9329',
     number: PORT,
     default: DEFAULT_GATEWAY_PORTS.tcp
   },
-  { flags: '--tls-port <n>', description: 'TLS port', number: PORT, default: DEFAULT_GATEWAY_PORTS.tls },
   {
+    group: 'listening',
+    flags: '--tls-port <n>',
+    description: 'TLS port',
+    number: PORT,
+    default: DEFAULT_GATEWAY_PORTS.tls
+  },
+  {
+    group: 'protocol',
     flags: '--max-half-open <n>',
     description: 'IKE SAs that are not authenticated yet',
     number: { min: 1, max: 1_000_000 },
     default: DEFAULT_MAX_HALF_OPEN
   },
   {
+    group: 'protocol',
     flags: '--cookies <when>',
     description: 'ask initiators for a cookie first',
     choices: ['auto', 'always', 'never'],
     default: 'auto'
   },
-  ...SOCKET_OPTIONS,
-  { flags: '--ike-proposal <p>', description: "IKE suite in strongSwan's keywords", repeatable: true },
-  { flags: '--esp-proposal <p>', description: "ESP suite in strongSwan's keywords", repeatable: true },
-  { flags: '--ike-lifetime <s>', description: 'rekey the IKE SA within this time', number: SECONDS },
-  { flags: '--child-lifetime <s>', description: 'rekey Child SAs within this time', number: SECONDS },
+  ...SOCKET_OPTIONS.map((option) => ({ group: 'listening', ...option }) as const),
   {
+    group: 'protocol',
+    flags: '--ike-proposal <p>',
+    description: "IKE suite in strongSwan's keywords",
+    repeatable: true
+  },
+  {
+    group: 'protocol',
+    flags: '--esp-proposal <p>',
+    description: "ESP suite in strongSwan's keywords",
+    repeatable: true
+  },
+  {
+    group: 'protocol',
+    flags: '--ike-lifetime <s>',
+    description: 'rekey the IKE SA within this time',
+    number: SECONDS
+  },
+  {
+    group: 'protocol',
+    flags: '--child-lifetime <s>',
+    description: 'rekey Child SAs within this time',
+    number: SECONDS
+  },
+  {
+    group: 'protocol',
     flags: '--auth-lifetime <s>',
     description: 'clients must authenticate anew within this time (default: never)',
     number: SECONDS
   },
-  { flags: '--cluster <file>', description: 'be a node of a high-availability pair', isFile: true }
+  {
+    group: 'running',
+    flags: '--cluster <file>',
+    description: 'be a node of a high-availability pair',
+    isFile: true
+  }
 ]
 
 /** The options as commander leaves them, completed from the configuration file. */
@@ -136,11 +224,13 @@ export interface GatewayFlags extends SocketFlags {
 
 export function addGatewayOptions(command: Command): Command {
   for (const setting of SETTINGS) command.addOption(buildOption(setting))
-  return command.option('--config <file>', 'options of the same names in a TOML file')
+  return command
+    .optionsGroup(GROUP_HEADINGS.running)
+    .option('--config <file>', 'options of the same names in a TOML file')
 }
 
 function buildOption(setting: Setting): Option {
-  const option = new Option(setting.flags, setting.description)
+  const option = new Option(setting.flags, setting.description).helpGroup(GROUP_HEADINGS[setting.group])
   if (setting.choices !== undefined) option.choices([...setting.choices])
   const { number } = setting
   if (number !== undefined) option.argParser((text) => parseNumber(text, number))

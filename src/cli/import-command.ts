@@ -6,6 +6,7 @@ import { basename, extname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { ExitCode, UsageError } from '../errors.ts'
 import { directories } from '../host/directories.ts'
+import { addExamples } from './examples.ts'
 import { readInput } from './files.ts'
 import type { Leftover, ProfileDraft } from './import/draft.ts'
 import { type ImportContents, readImport } from './import/import-file.ts'
@@ -29,6 +30,17 @@ export function addImportCommand(program: Command): void {
     .option('--name <name>', 'name of the profile (default: as the file calls it)')
     .option('--force', 'replace files that are there')
   addOutputOptions(command)
+  addExamples(
+    command,
+    {
+      line: 'ikestream import office.mobileconfig',
+      says: 'then: ikestream connect <the name that it tells>'
+    },
+    {
+      line: 'ikestream import office.sswan --name work --output .',
+      says: 'into this folder, under another name'
+    }
+  )
   command.action(async (file: string, flags: ImportFlags) => {
     process.exitCode = await runImport(file, flags)
   })

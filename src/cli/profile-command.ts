@@ -8,6 +8,7 @@ import type { Command } from 'commander'
 import { ExitCode, IkestreamError, InputError } from '../errors.ts'
 import { directories } from '../host/directories.ts'
 import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
+import { addExamples } from './examples.ts'
 import { nearest } from './nearest.ts'
 import { findProfile } from './profile.ts'
 import { settingLines, settingsOf } from './profile-report.ts'
@@ -27,19 +28,29 @@ interface FoundProfile {
 }
 
 export function addProfileCommand(program: Command): void {
-  const command = program.command('profile').description('show profiles, and where their settings come from')
-  command
+  const command = program
+    .command('profile')
+    .description('show profiles, and where their settings come from')
+    .helpCommand(false)
+  const list = command
     .command('list')
     .description('the profiles that there are')
+    .optionsGroup('Output:')
     .option('--json', 'one JSON document on standard output')
-    .action((flags: ProfileFlags) => {
-      process.exitCode = listProfiles(flags)
-    })
+  addExamples(list, { line: 'ikestream profile list', says: 'name, server and file of each' })
+  list.action((flags: ProfileFlags) => {
+    process.exitCode = listProfiles(flags)
+  })
   const show = command
     .command('show')
     .argument('<profile>', 'name of the profile, or its file')
     .description('every setting that a session would have, and where it comes from')
   addConnectionOptions(show).option('--json', 'one JSON document on standard output')
+  addExamples(
+    show,
+    { line: 'ikestream profile show work', says: 'what connect would use, and why' },
+    { line: 'ikestream profile show work --mtu 1300 --json', says: 'the same with an option, for a script' }
+  )
   show.action((name: string, flags: ProfileFlags) => {
     process.exitCode = showProfile(name, show, flags)
   })

@@ -5,13 +5,17 @@
  * would cost more time than the first round trip to the gateway.
  * @module
  */
-import { Command } from 'commander'
+import { type Argument, Command, Option } from 'commander'
+import { addExamples } from './examples.ts'
 import { version } from './version.ts'
 
 /** A group's heading in the help text, and its commands: the module of each adds it to the program. */
 type CommandGroup = readonly [heading: string, commands: Readonly<Record<string, CommandLoader>>]
 type CommandLoader = () => Promise<(program: Command) => void>
 
+/** Beside the longest term there is less than commander asks for, on a terminal of 80 columns. */
+const MIN_DESCRIPTION_WIDTH = 30
+const OTHER = 'Other:'
 const COMMAND_GROUPS: readonly CommandGroup[] = [
   [
     'Client:',
@@ -38,7 +42,7 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
       relay: async () => (await import('./relay-command.ts')).addRelayCommand
     }
   ],
-  ['Other:', { demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand }]
+  [OTHER, { demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand }]
 ]
 
 /**
@@ -49,9 +53,16 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
 export async function buildProgram(argv: readonly string[] = []): Promise<Command> {
   const program = new Command('ikestream')
     .description('IKEv2/IPsec VPN client that gets through: UDP, then TCP (RFC 9329), then TLS on 443')
-    .version(version(), '-V, --version')
+    .optionsGroup('Output:')
+    .version(version(), '-V, --version', 'show the version')
     .showHelpAfterError('(add --help for the options)')
     .exitOverride()
+  program.configureHelp({
+    minWidthToWrap: MIN_DESCRIPTION_WIDTH,
+    styleTitle: (title) => `\u001b[1m${title}\u001b[22m`,
+    // Every command has options: that need not be said of each.
+    subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(argumentText)].join(' ')
+  })
   const wanted = COMMAND_GROUPS.some(([, commands]) => Object.hasOwn(commands, argv[0] ?? ''))
     ? argv[0]
     : undefined
@@ -60,5 +71,25 @@ export async function buildProgram(argv: readonly string[] = []): Promise<Comman
     for (const [name, load] of Object.entries(commands))
       if (wanted === undefined || name === wanted) (await load())(program)
   }
+  program.commandsGroup(OTHER)
+  program.helpCommand('help [command]', 'show the help of a command')
+  addExamples(
+    program,
+    { line: 'ikestream check vpn.example.com', says: 'what is in the way?' },
+    { line: 'ikestream connect vpn.example.com --user alice', says: 'get through' },
+    { line: 'ikestream connect --help', says: 'the options of a command; man ikestream has all of them' }
+  )
+  finish(program)
   return program
+}
+
+function argumentText(argument: Argument): string {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`
+  return argument.required ? `<${name}>` : `[${name}]`
+}
+
+/** The same last words for every command, in a group that it has anyway. */
+function finish(command: Command): void {
+  command.addHelpOption(new Option('-h, --help', 'show this help').helpGroup('Output:'))
+  for (const child of command.commands) finish(child)
 }

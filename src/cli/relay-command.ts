@@ -20,6 +20,7 @@ import {
   type RelayTls
 } from '../relay/options.ts'
 import { type Relay, startRelay } from '../relay/relay.ts'
+import { addExamples } from './examples.ts'
 import { numberParser } from './number-bounds.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
@@ -50,6 +51,7 @@ export interface RelayFlags extends SocketFlags {
 export function addRelayOptions(command: Command): Command {
   let tlsForAll = false
   command
+    .optionsGroup('Listening:')
     .option(
       '--listen <[addr:]port>',
       'listen on this TCP port (repeatable)',
@@ -58,8 +60,11 @@ export function addRelayOptions(command: Command): Command {
     .option('--tls', 'the --listen before this is TLS')
     .option('--certificate <file>', 'certificate and chain for TLS (PEM)')
     .option('--sslkey <file>', 'private key for TLS (PEM)')
+    .optionsGroup('Forwarding:')
     .option('--target <host[:port]>', `the IKEv2 server (UDP port ${DEFAULT_TARGET_PORT})`)
     .option('--fallback <host:port>', 'web server for streams that are not IKETCP')
+    .option('--no-spread-sources', 'all clients come from one address, also towards a target on 127.0.0.1')
+    .optionsGroup('Limits and sockets:')
     .option('--metrics <[addr:]port>', 'Prometheus metrics at http://.../metrics')
     .option('--max-connections <n>', 'open connections', wholeNumber, DEFAULT_RELAY_LIMITS.maxConnections)
     .option(
@@ -74,7 +79,6 @@ export function addRelayOptions(command: Command): Command {
       wholeNumber,
       DEFAULT_RELAY_LIMITS.idleTimeoutMs / 1000
     )
-    .option('--no-spread-sources', 'all clients come from one address, also towards a target on 127.0.0.1')
   for (const socketOption of SOCKET_OPTIONS) {
     const option = new Option(socketOption.flags, socketOption.description)
     if ('number' in socketOption) option.argParser(numberParser(socketOption.number))
@@ -169,6 +173,17 @@ export function addRelayCommand(program: Command): void {
     program.command('relay').description('give a standard IKEv2 server the TCP and TLS transports (RFC 9329)')
   )
   addOutputOptions(command)
+  addExamples(
+    command,
+    {
+      line: 'ikestream relay --listen 4500 --target 127.0.0.1:4500',
+      says: 'RFC 9329 over TCP in front of a server on this machine'
+    },
+    {
+      line: 'ikestream relay --listen 443 --tls --certificate fullchain.pem --sslkey privkey.pem --target vpn.example.com --fallback 127.0.0.1:8443',
+      says: 'TLS; what is not IKE goes to a web server'
+    }
+  )
   command.action(async (flags: RelayFlags & OutputFlags) => {
     process.exitCode = await runRelayCommand(flags)
   })

@@ -5,6 +5,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { SessionStatus } from '../client/session-status.ts'
 import { ExitCode } from '../errors.ts'
+import { addExamples } from './examples.ts'
 import { Reporter } from './reporter.ts'
 import { noSession, runningSessions, statusDocument } from './sessions.ts'
 import { statusLines } from './status-text.ts'
@@ -21,13 +22,22 @@ const DEFAULT_INTERVAL_S = 1
 const MAX_INTERVAL_S = 3600
 
 export function addStatusCommand(program: Command): void {
-  program
+  const command = program
     .command('status')
     .argument('[name]', 'name of the session; all of them when absent')
     .description('show the sessions that run: transport, SAs, traffic, what was tried')
-    .option('--json', 'one JSON document on standard output (with --watch: one a line)')
+    .optionsGroup('Watching:')
     .option('--watch', 'show it again and again, until a signal')
     .option('--interval <s>', 'pause between two looks of --watch', intervalParser, DEFAULT_INTERVAL_S)
+    .optionsGroup('Output:')
+    .option('--json', 'one JSON document on standard output (with --watch: one a line)')
+  addExamples(
+    command,
+    { line: 'ikestream status', says: 'every session of this user' },
+    { line: 'ikestream status work --watch', says: 'one of them, as a live view' },
+    { line: 'ikestream status --json', says: 'for a script' }
+  )
+  command
     .addHelpText(
       'after',
       `
