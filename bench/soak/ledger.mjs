@@ -1,0 +1,228 @@
+/**
+ * What the soak has seen: faults and outages by kind, bytes, losses, sizes; and whether that is as it must be.
+ * @module
+ */
+
+/** What a datagram may need to come back; those that left so long before a fault may be its victims. */
+const IN_FLIGHT_MS = 500
+/** Sizes settle first: code is compiled, pools are filled. */
+const WARM_UP_SHARE = 0.25
+/** A slope needs some length. */
+const LEAST_JUDGED_MS = 300_000
+/** Growth that is no leak: the collector is free to be lazy. */
+const TOLERATED_KIB = 12_288
+const TOLERATED_SHARE = 0.1
+const TOLERATED_DESCRIPTORS = 6
+
+export class Ledger {
+  #faults = []
+  #gaps = []
+  #lost = []
+  #late = 0
+  #ends = new Map()
+  #broken = []
+  #traffic = new Map()
+  #sizes = new Map()
+  #events = new Map()
+  failures = []
+
+  /** A line of one of the programs. */
+  take(name, line) {
+    switch (line.event) {
+      case 'traffic':
+      case 'stopped':
+        this.#traffic.set(name, line)
+        break
+      case 'gap':
+        this.#gaps.push({ name, ...line })
+        break
+      case 'lost':
+        this.#lost.push(...line.sentAt)
+        break
+      case 'late':
+        this.#late++
+        break
+      case 'broken':
+        this.#broken.push(`${name}: connection ${line.id} broke at the ${line.side}: ${line.code}`)
+        break
+      case 'closed':
+        this.#ends.set(line.id, { ...this.#ends.get(line.id), [line.side]: line })
+        break
+      default:
+        this.#count(name, line.event)
+    }
+  }
+
+  #count(name, event) {
+    const key = `${name.replace(/-[ab]$/, '')} ${event}`
+    this.#events.set(key, (this.#events.get(key) ?? 0) + 1)
+  }
+
+  /** When an answer last came back to this client's traffic, and how many have come. */
+  lastSign(name) {
+    const { lastAt = 0, received = 0 } = this.#traffic.get(name) ?? {}
+    return { lastAt, received }
+  }
+
+  /** @param fault `kind`, `startedAt`, `imposedMs`, `recoveredAt` */
+  fault(fault) {
+    this.#faults.push(fault)
+  }
+
+  fail(what) {
+    this.failures.push(what)
+  }
+
+  /** Notes how large a program is. */
+  size(program, at) {
+    const key = `${program.name} (${program.pid})`
+    const residentKib = program.residentKib()
+    const descriptors = program.descriptors()
+    if (residentKib === undefined || descriptors === undefined) return
+    if (!this.#sizes.has(key)) this.#sizes.set(key, [])
+    this.#sizes.get(key).push({ at, residentKib, descriptors })
+  }
+
+  /** Everything together; failures are complete now. */
+  close() {
+    const streams = this.#closeStreams()
+    const datagrams = this.#closeDatagrams()
+    const sizes = [...this.#sizes].map(([program, samples]) => this.#closeSizes(program, samples))
+    return {
+      faults: this.#closeFaults(),
+      streams,
+      datagrams,
+      sizes,
+      events: Object.fromEntries([...this.#events].sort()),
+      failures: this.failures
+    }
+  }
+
+  #closeStreams() {
+    let bytes = 0
+    for (const what of this.#broken) this.fail(what)
+    for (const [id, { client, server }] of this.#ends) {
+      if (client === undefined || server === undefined) {
+        this.fail(`connection ${id} was closed at one end only`)
+        continue
+      }
+      bytes += client.received + server.received
+      if (client.wrong + server.wrong > 0) this.fail(`connection ${id} brought wrong bytes`)
+      if (client.sent !== server.received || server.sent !== client.received)
+        this.fail(
+          `connection ${id}: ${client.sent} bytes became ${server.received}, ${server.sent} became ${client.received}`
+        )
+      if (!client.inGoodOrder) this.fail(`connection ${id} did not end in good order`)
+    }
+    return { connections: this.#ends.size, bytesChecked: bytes, broken: this.#broken.length }
+  }
+
+  #closeDatagrams() {
+    const totals = { sent: 0, received: 0, duplicates: 0, wrong: 0 }
+    for (const line of this.#traffic.values())
+      for (const name of Object.keys(totals)) totals[name] += line[name]
+    const inFault = (at) =>
+      this.#faults.some(({ startedAt, recoveredAt }) => at > startedAt - IN_FLIGHT_MS && at < recoveredAt)
+    const outside = this.#lost.filter((at) => !inFault(at)).length
+    if (totals.duplicates > 0) this.fail(`${totals.duplicates} datagrams came twice`)
+    if (totals.wrong > 0) this.fail(`${totals.wrong} datagrams were not as they were sent`)
+    return {
+      ...totals,
+      lostInFaults: this.#lost.length - outside,
+      lostOutsideFaults: outside,
+      late: this.#late
+    }
+  }
+
+  #closeFaults() {
+    const kinds = new Map()
+    for (const fault of this.#faults) {
+      const { kind, startedAt, imposedMs, recoveredAt, overlaps } = fault
+      const outageMs = Math.max(
+        0,
+        ...this.#gaps
+          .filter(({ from, to }) => to > startedAt && from < recoveredAt)
+          .map(({ from, to }) => Math.round(to - from))
+      )
+      const row = kinds.get(kind) ?? {
+        kind,
+        times: 0,
+        worstOutageMs: 0,
+        worstBeyondMs: 0,
+        longestImposedMs: 0
+      }
+      row.times++
+      // Where faults overlap, no one of them is to blame for the outage.
+      if (!overlaps) {
+        row.worstOutageMs = Math.max(row.worstOutageMs, outageMs)
+        row.worstBeyondMs = Math.max(row.worstBeyondMs, Math.round(outageMs - imposedMs))
+      }
+      row.longestImposedMs = Math.max(row.longestImposedMs, Math.round(imposedMs))
+      kinds.set(kind, row)
+    }
+    return [...kinds.values()].sort((a, b) => a.kind.localeCompare(b.kind))
+  }
+
+  #closeSizes(program, samples) {
+    const from = samples[0]?.at ?? 0
+    const length = (samples.at(-1)?.at ?? 0) - from
+    const warm = samples.filter(({ at }) => at - from >= length * WARM_UP_SHARE)
+    const growthKib = slope(warm) * ((warm.at(-1)?.at ?? 0) - (warm[0]?.at ?? 0))
+    const meanKib = warm.reduce((sum, { residentKib }) => sum + residentKib, 0) / Math.max(1, warm.length)
+    const judged = length >= LEAST_JUDGED_MS
+    const flat = growthKib <= Math.max(TOLERATED_KIB, meanKib * TOLERATED_SHARE)
+    const [first, last] = [warm[0], warm.at(-1)]
+    const moreDescriptors = (last?.descriptors ?? 0) - (first?.descriptors ?? 0)
+    if (judged && !flat) this.fail(`${program} grew by ${Math.round(growthKib)} KiB`)
+    if (judged && moreDescriptors > TOLERATED_DESCRIPTORS)
+      this.fail(`${program} has ${moreDescriptors} descriptors more than before`)
+    return {
+      program,
+      minutes: Number((length / 60_000).toFixed(1)),
+      residentMib: [first, last].map((sample) => Math.round((sample?.residentKib ?? 0) / 1024)),
+      peakMib: Math.round(Math.max(...samples.map(({ residentKib }) => residentKib)) / 1024),
+      growthMib: Number((growthKib / 1024).toFixed(1)),
+      descriptors: [first, last].map((sample) => sample?.descriptors ?? 0),
+      flat: judged ? flat : null
+    }
+  }
+}
+
+/** KiB per millisecond, by least squares. */
+function slope(samples) {
+  if (samples.length < 2) return 0
+  const mean = (key) => samples.reduce((sum, one) => sum + one[key], 0) / samples.length
+  const [at, kib] = [mean('at'), mean('residentKib')]
+  const over = samples.reduce((sum, one) => sum + (one.at - at) * (one.residentKib - kib), 0)
+  const under = samples.reduce((sum, one) => sum + (one.at - at) ** 2, 0)
+  return under === 0 ? 0 : over / under
+}
+
+/** The report as a few lines of Markdown. */
+export function asMarkdown({ command, minutes, seed, faults, streams, datagrams, sizes, failures }) {
+  const total = faults.reduce((sum, { times }) => sum + times, 0)
+  return [
+    `\`${command}\`: ${minutes} minutes, seed ${seed}, ${total} faults; ${streams.bytesChecked} bytes of TCP checked on ` +
+      `${streams.connections} connections, ${streams.broken} broken; ${datagrams.received} of ${datagrams.sent} datagrams came back, ` +
+      `${datagrams.duplicates} twice, ${datagrams.lostOutsideFaults} of the rest lost outside of faults.`,
+    '',
+    '| fault | times | longest imposed, ms | worst outage, ms | of it beyond the fault, ms |',
+    '| --- | ---: | ---: | ---: | ---: |',
+    ...faults.map(
+      (row) =>
+        `| ${row.kind} | ${row.times} | ${row.longestImposedMs} | ${row.worstOutageMs} | ${row.worstBeyondMs} |`
+    ),
+    '',
+    '| process | minutes | RSS, first and last, MiB | growth by slope, MiB | descriptors | flat |',
+    '| --- | ---: | ---: | ---: | ---: | --- |',
+    ...sizes
+      .filter(({ minutes: age }) => age >= 1)
+      .map(
+        (row) =>
+          `| ${row.program.replace(/ \(.*/, '')} | ${row.minutes} | ${row.residentMib.join(', ')} | ${row.growthMib} | ` +
+          `${row.descriptors.join(', ')} | ${row.flat === null ? 'too short to tell' : row.flat ? 'yes' : 'no'} |`
+      ),
+    '',
+    ...(failures.length === 0 ? ['Nothing failed.'] : failures.map((what) => `- FAILED: ${what}`))
+  ].join('\n')
+}
