@@ -114,22 +114,30 @@ export class RouterFaults {
   }
 }
 
+/** What a network manager does when a cable or an address is new; metrics as the lab set them. */
+function bringBackRoute({ namespace, router, device, routerDevice }) {
+  const metric = String(100 + Number(/\d+$/.exec(routerDevice)))
+  return namespace.run(['ip', 'route', 'replace', 'default', 'via', router, 'dev', device, 'metric', metric])
+}
+
 async function interfaceDown({ site }) {
-  const { namespace, device, router } = site.clients[0].host
+  const { host } = site.clients[0]
+  const { namespace, device } = host
   await namespace.run(['ip', 'link', 'set', 'dev', device, 'down'])
   return async () => {
     await namespace.run(['ip', 'link', 'set', 'dev', device, 'up'])
-    await namespace.run(['ip', 'route', 'replace', 'default', 'via', router, 'dev', device, 'metric', '100'])
+    await bringBackRoute(host)
   }
 }
 
 /** As a DHCP server does when a lease is not renewed. */
 async function addressChange({ site, random }) {
-  const { namespace, device, router } = random.of(site.clients).host
+  const { host } = random.of(site.clients)
+  const { namespace, device, router } = host
   const fresh = router.replace(/\d+$/, String(10 + random.below(200)))
   await namespace.run(['ip', '-4', 'addr', 'flush', 'dev', device])
   await namespace.run(['ip', 'addr', 'add', `${fresh}/24`, 'dev', device])
-  await namespace.run(['ip', 'route', 'replace', 'default', 'via', router, 'dev', device, 'metric', '100'])
+  await bringBackRoute(host)
 }
 
 async function lossBurst({ site, random }) {

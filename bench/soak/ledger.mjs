@@ -123,15 +123,30 @@ export class Ledger {
       for (const name of Object.keys(totals)) totals[name] += line[name]
     const inFault = (at) =>
       this.#faults.some(({ startedAt, recoveredAt }) => at > startedAt - IN_FLIGHT_MS && at < recoveredAt)
-    const outside = this.#lost.filter((at) => !inFault(at)).length
+    const strays = this.#lost.filter((at) => !inFault(at))
+    const outside = strays.length
     if (totals.duplicates > 0) this.fail(`${totals.duplicates} datagrams came twice`)
     if (totals.wrong > 0) this.fail(`${totals.wrong} datagrams were not as they were sent`)
     return {
       ...totals,
       lostInFaults: this.#lost.length - outside,
       lostOutsideFaults: outside,
-      late: this.#late
+      late: this.#late,
+      strays: this.#explain(strays)
     }
+  }
+
+  /** Behind which fault datagrams got lost, and how long after all was well again. */
+  #explain(times) {
+    const groups = new Map()
+    for (const at of times) {
+      const fault = this.#faults.findLast(({ recoveredAt }) => recoveredAt <= at)
+      const group = groups.get(fault) ?? { behind: fault?.kind ?? null, count: 0, afterMs: [] }
+      group.count++
+      group.afterMs = [group.afterMs[0] ?? at - (fault?.recoveredAt ?? 0), at - (fault?.recoveredAt ?? 0)]
+      groups.set(fault, group)
+    }
+    return [...groups.values()].map((group) => ({ ...group, afterMs: group.afterMs.map(Math.round) }))
   }
 
   #closeFaults() {

@@ -3,7 +3,7 @@
  * outside, a relay outside, and a server on an inner network behind the gateway.
  *
  *     client-a --\                 /-- gateway == inner server
- *                 router (faults) <
+ *                 router (faults) <       |
  *     client-b --/                 \-- relay (TCP and TLS to the gateway's UDP)
  *
  * `client-a` connects to the gateway, `client-b` to the relay.
@@ -24,8 +24,12 @@ import { Program } from './program.mjs'
 
 const TRAFFIC = fileURLToPath(new URL('./traffic-tool.mjs', import.meta.url))
 const SERVER = { address: '10.1.0.2', gateway: '10.1.0.1', tcpPort: 7000, udpPort: 7001 }
+/** The cable between relay and gateway, which no fault touches. */
+const BACK = { relay: '10.2.0.2', gateway: '10.2.0.1' }
 const POOL = '10.99.0.0/24'
 const CONNECTIONS = 2
+/** The traffic's own limit, and some more. */
+const STOP_LIMIT_MS = 90_000
 const BYTES_PER_SECOND = 100_000
 /** Short, so that rekeyings meet every kind of fault. */
 const LIFETIMES = ['--child-lifetime', '12', '--ike-lifetime', '31']
@@ -71,6 +75,9 @@ export class SoakSite {
     const { namespace: gatewayHost } = hotel.gateway
     await hotel.lab.connect(gatewayHost, this.#inner, { a: 'lan0', b: 'lan0' })
     await gatewayHost.run(['ip', 'addr', 'add', `${SERVER.gateway}/24`, 'dev', 'lan0'])
+    await hotel.lab.connect(gatewayHost, this.#relayHost.namespace, { a: 'back0', b: 'back0' })
+    await gatewayHost.run(['ip', 'addr', 'add', `${BACK.gateway}/24`, 'dev', 'back0'])
+    await this.#relayHost.namespace.run(['ip', 'addr', 'add', `${BACK.relay}/24`, 'dev', 'back0'])
     await gatewayHost.sysctl(['net.ipv4.ip_forward'], 1)
     await this.#inner.run(['ip', 'addr', 'add', `${SERVER.address}/24`, 'dev', 'lan0'])
     await this.#inner.run(['ip', 'route', 'add', POOL, 'via', SERVER.gateway])
@@ -118,7 +125,8 @@ export class SoakSite {
   async startGateway() {
     const { address, namespace } = this.hotel.gateway
     this.gateway = this.#start('gateway', namespace, [
-      ...[process.execPath, IKESTREAM, 'gateway', '--json', '--listen', address, '--identity', GATEWAY_NAME],
+      ...[process.execPath, IKESTREAM, 'gateway', '--json', '--listen', address, '--listen', BACK.gateway],
+      ...['--identity', GATEWAY_NAME],
       ...['--certificate', this.#credentials.gateway, '--client-cafile', this.#credentials.ca],
       ...['--pool', POOL, '--interface', 'gw0', ...LIFETIMES]
     ])
@@ -130,7 +138,7 @@ export class SoakSite {
     this.relay = this.#start('relay', namespace, [
       ...[process.execPath, IKESTREAM, 'relay', '--json', '--listen', `${address}:4500`],
       ...['--listen', `${address}:443`, '--tls', '--certificate', this.#relayFiles.certificate],
-      ...['--sslkey', this.#relayFiles.key, '--target', this.hotel.gateway.address]
+      ...['--sslkey', this.#relayFiles.key, '--target', BACK.gateway]
     ])
     await this.relay.next('its ports', ({ event }) => event === 'listening')
   }
@@ -188,7 +196,7 @@ export class SoakSite {
   async endClients() {
     const left = []
     for (const { traffic } of this.clients) {
-      const stopped = traffic.next('its totals', ({ event }) => event === 'stopped')
+      const stopped = traffic.next('its totals', ({ event }) => event === 'stopped', STOP_LIMIT_MS)
       traffic.write('stop')
       await stopped
       await traffic.stop()

@@ -25,6 +25,8 @@ const GAP_MS = 100
 /** A datagram that has not come back by then is lost. */
 const LOST_AFTER_MS = 3000
 const REOPEN_MS = 500
+/** What a fault has held back comes with TCP's retransmissions. */
+const CLOSE_LIMIT_MS = 60_000
 
 const [role, host, tcpPort, udpPort, ...rest] = process.argv.slice(2)
 
@@ -140,10 +142,14 @@ class Connection {
     return this.#stream.totals
   }
 
+  /** Resolves when both ends have everything. */
   stop() {
     this.#stopping = true
     this.#stream.stop()
-    this.#socket.end()
+    return new Promise((resolve) => {
+      this.#socket.once('close', resolve)
+      this.#socket.end()
+    })
   }
 
   #open() {
@@ -248,12 +254,16 @@ function ask() {
   const timer = setInterval(() => report('traffic'), REPORT_MS)
   createInterface({ input: process.stdin }).on('line', () => {
     pulse.stop()
-    for (const stream of streams) stream.stop()
-    setTimeout(() => {
+    const end = () => {
       clearInterval(timer)
       pulse.tellLost(true)
       report('stopped')
-    }, 1000)
+    }
+    const limit = setTimeout(end, CLOSE_LIMIT_MS)
+    void Promise.all(streams.map((stream) => stream.stop())).then(() => {
+      clearTimeout(limit)
+      setTimeout(end, LOST_AFTER_MS)
+    })
   })
 }
 
