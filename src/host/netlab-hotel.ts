@@ -12,6 +12,7 @@
  * A program that listens in `wall` turns `refuse` into a captive portal: it answers in the name of any address.
  * @module
  */
+import type { LinkOptions } from './link/lab-link.ts'
 import { hasIpv6, type LabNamespace, NetLab, type NetLabOptions } from './netlab.ts'
 import { attach, changeRouteMtu, type LabHost, makeRouter, makeWall } from './netlab-wiring.ts'
 
@@ -22,13 +23,18 @@ type FaultAction = 'drop' | 'refuse' | 'prohibit' | 'unreachable'
 export interface Fault {
   readonly protocol: 'udp' | 'tcp' | 'all'
   /** Ports of the server; all of them when absent. Must be absent for `all`. */
-  readonly ports?: readonly number[]
+  readonly ports?: readonly (number | PortRange)[]
   readonly action: FaultAction
 }
+
+/** From and to, both included. */
+export type PortRange = readonly [number, number]
 
 export interface HotelOptions extends NetLabOptions {
   /** False leaves IPv6 out. */
   readonly ipv6?: boolean
+  /** The first client's cable is an emulated link: forward is from the client to the router. */
+  readonly clientLink?: LinkOptions | undefined
 }
 
 const ACTION_OF: Readonly<Record<FaultAction, string>> = {
@@ -76,7 +82,16 @@ export class HotelNetwork {
       const ipv6 = (options.ipv6 ?? true) && hasIpv6()
       const middle = await makeRouter(lab, ipv6)
       const wall = await makeWall(lab, middle, ipv6)
-      const client = await attach(lab, middle, await lab.addNamespace('client'), 'inside', 0, ipv6)
+      const { clientLink } = options
+      const client = await attach(
+        lab,
+        middle,
+        await lab.addNamespace('client'),
+        'inside',
+        0,
+        ipv6,
+        clientLink
+      )
       const gateway = await attach(lab, middle, await lab.addNamespace('gateway'), 'outside', 0, ipv6)
       return new HotelNetwork(lab, ipv6, { middle, wall, client, gateway })
     } catch (error) {
@@ -142,6 +157,7 @@ export class HotelNetwork {
   }
 
   async close(): Promise<void> {
+    await this.client.link?.close()
     await this.lab.close()
   }
 
@@ -150,11 +166,12 @@ export class HotelNetwork {
     let next = preference
     for (const fault of faults) {
       const protocol = fault.protocol === 'all' ? '' : ` ipproto ${fault.protocol}`
-      const ports = fault.ports ?? [null]
+      const ports: readonly (number | PortRange | null)[] = fault.ports ?? [null]
       // An answer must not slip through either; only the side that asked is told why.
       const back = ACTION_OF.drop
       for (const port of ports) {
-        const [to, from] = port === null ? ['', ''] : [` dport ${port}`, ` sport ${port}`]
+        const range = typeof port === 'object' ? port?.join('-') : port
+        const [to, from] = port === null ? ['', ''] : [` dport ${range}`, ` sport ${range}`]
         const action = ACTION_OF[fault.action]
         for (const host of this.#inside)
           lines.push(`pref ${next++} iif ${host.routerDevice}${protocol}${to} ${action}`)

@@ -2,6 +2,8 @@
  * The parts of a lab network: a router, a host on a cable to it, and the wall that refused packets run into.
  * @module
  */
+import { type LinkOptions, openLink } from './link/lab-link.ts'
+import type { LabLink } from './link/types.ts'
 import type { LabNamespace, NetLab } from './netlab.ts'
 
 /** A host's end of its cable to the router. */
@@ -15,6 +17,8 @@ export interface LabHost {
   readonly router: string
   readonly router6: string | null
   readonly routerDevice: string
+  /** Where the cable is an emulated link. */
+  readonly link: LabLink | null
 }
 
 export async function makeRouter(lab: NetLab, ipv6: boolean): Promise<LabNamespace> {
@@ -67,17 +71,33 @@ export async function attach(
   namespace: LabNamespace,
   side: 'inside' | 'outside',
   index: number,
-  ipv6: boolean
+  ipv6: boolean,
+  link?: LinkOptions
 ): Promise<LabHost> {
   const routerDevice = `${side === 'inside' ? 'in' : 'out'}${index}`
   const device = await freeDevice(namespace)
-  await lab.connect(namespace, middle, { a: device, b: routerDevice })
   const net = side === 'inside' ? `10.66.${index}` : `198.18.${index}`
   const net6 = `2001:db8:${side === 'inside' ? '66' : '18'}:${index}::`
   const [address, router] = side === 'inside' ? [`${net}.2`, `${net}.1`] : [`${net}.1`, `${net}.254`]
   const [address6, router6] = side === 'inside' ? [`${net6}2`, `${net6}1`] : [`${net6}1`, `${net6}fe`]
-  await addAddresses(namespace, device, `${address}/24`, ipv6 ? `${address6}/64` : null)
-  await addAddresses(middle, routerDevice, `${router}/24`, ipv6 ? `${router6}/64` : null)
+  const v6 = (text: string): string | null => (ipv6 ? `${text}/64` : null)
+  let emulated: LabLink | null = null
+  if (link === undefined) {
+    await lab.connect(namespace, middle, { a: device, b: routerDevice })
+    await addAddresses(namespace, device, `${address}/24`, v6(address6))
+    await addAddresses(middle, routerDevice, `${router}/24`, v6(router6))
+  } else {
+    const end = (v4: string, other: string | null): string[] => [
+      `${v4}/24`,
+      ...(other === null ? [] : [other])
+    ]
+    emulated = await openLink(
+      lab,
+      { namespace, device, addresses: end(address, v6(address6)) },
+      { namespace: middle, device: routerDevice, addresses: end(router, v6(router6)) },
+      link
+    )
+  }
   const metric = ['metric', String(100 + index)]
   await namespace.run(['ip', 'route', 'add', 'default', 'via', router, 'dev', device, ...metric])
   if (ipv6)
@@ -89,7 +109,8 @@ export async function attach(
     address6: ipv6 ? address6 : null,
     router,
     router6: ipv6 ? router6 : null,
-    routerDevice
+    routerDevice,
+    link: emulated
   }
 }
 

@@ -15,6 +15,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   check: 4,
   gateway: 4,
   relay: 4,
+  lab: 4,
   transport: 3,
   tun: 3,
   dataplane: 3,

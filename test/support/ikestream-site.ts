@@ -13,6 +13,7 @@ import {
   issueServerCertificate
 } from '../../src/crypto/certificate-authority.ts'
 import type { CommandResult } from '../../src/host/commands.ts'
+import { PrivateEtc } from '../../src/host/private-etc.ts'
 import { LabServices } from '../../src/host/services/lab-services.ts'
 import { IKESTREAM, IkestreamProcess, type ProcessOptions } from './ikestream-process.ts'
 import {
@@ -22,7 +23,6 @@ import {
   type RunningProgram,
   startProgram
 } from './namespaces.ts'
-import { PrivateEtc } from './private-etc.ts'
 import { scratchDirectory } from './run-directory.ts'
 
 export const GATEWAY_NAME = 'gw.test'

@@ -2,10 +2,10 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { PrivateEtc } from '../../src/host/private-etc.ts'
 import { expectOneError } from '../support/expect-error.ts'
 import type { IkestreamProcess } from '../support/ikestream-process.ts'
 import { BRISK, GATEWAY_NAME, IkestreamSite, INNER_V4, type TestProxy } from '../support/ikestream-site.ts'
-import { PrivateEtc } from '../support/private-etc.ts'
 import { describeWith } from '../support/require.ts'
 
 /** Everything but the proxy is out of reach, and says so at once. */

@@ -9,13 +9,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { SystemError } from '../../errors.ts'
 import type { LabNamespace } from '../../host/netlab.ts'
 import { type Fault, HotelNetwork } from '../../host/netlab-hotel.ts'
 import { packageFile } from '../../host/package-file.ts'
-import { DemoError, DemoProgram, type JsonLine, runToEnd } from './program.ts'
+import { type JsonLine, LabProgram, runToEnd } from '../../lab/program.ts'
 
 const IKESTREAM = packageFile('bin/ikestream.js')
-const TOOL = packageFile('dist/cli/demo/tool.js')
+const TOOL = packageFile('dist/lab/tool.js')
 
 const GATEWAY_NAME = 'gateway.demo.test'
 const INNER_ADDRESS = '10.99.0.1'
@@ -34,6 +35,13 @@ const HOTEL: readonly Fault[] = [
 ]
 const HOTEL_WITH_UDP: readonly Fault[] = [{ protocol: 'tcp', ports: [4500], action: 'refuse' }]
 
+/** A step of the demo was not observed. */
+class DemoError extends SystemError {
+  constructor(message: string) {
+    super('demo-failed', message)
+  }
+}
+
 interface Step {
   readonly what: string
   readonly seen: string
@@ -45,7 +53,7 @@ export interface DemoOutput {
   heading(text: string): void
 }
 
-/** Runs the demo. @throws DemoError or SystemError when a step was not observed */
+/** Runs the demo. @throws SystemError when a step was not observed */
 export async function runDemo(output: DemoOutput): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'ikestream-demo-'))
   const startedAt = performance.now()
@@ -89,7 +97,7 @@ class Demo {
     await this.#disconnect(client, gateway.program, routesBefore)
   }
 
-  async #startGateway(): Promise<{ program: DemoProgram; ca: unknown }> {
+  async #startGateway(): Promise<{ program: LabProgram; ca: unknown }> {
     const users = this.#secretFile('users', 'traveller:correct horse battery staple\n')
     const program = this.#program('gateway', this.#hotel.gateway.namespace, [
       'gateway',
@@ -110,7 +118,7 @@ class Demo {
     return { program, ca: line['cafile'] }
   }
 
-  #startClient(ca: string): DemoProgram {
+  #startClient(ca: string): LabProgram {
     const password = this.#secretFile('password', 'correct horse battery staple\n')
     const { address } = this.#hotel.gateway
     this.#output.heading(`ikestream connect ${address} --user traveller`)
@@ -136,7 +144,7 @@ class Demo {
     this.#output.say(`${seconds} s  ${String(line['transport']).padEnd(3)}  ${line['outcome']}${why}`)
   }
 
-  async #connected(client: DemoProgram): Promise<void> {
+  async #connected(client: LabProgram): Promise<void> {
     const line = await client.waitFor('a connection', isEvent('connected'), STEP_TIMEOUT_MS)
     const seconds = (Number(line['elapsedMs']) / 1000).toFixed(2)
     expectThat(line['transport'] === 'tls', `the tunnel came up over ${line['transport']}, not over TLS`)
@@ -162,7 +170,7 @@ class Demo {
     this.#observed(`${FETCH_BYTES / MEBIBYTE} MiB over HTTP, every byte checked`, `${rate.toFixed(0)} Mbit/s`)
   }
 
-  async #returnToUdp(client: DemoProgram): Promise<void> {
+  async #returnToUdp(client: LabProgram): Promise<void> {
     this.#output.heading('The network opens UDP while a download runs')
     const change = await this.#changeDuringDownload(client, 'udp', () =>
       this.#hotel.setFaults(HOTEL_WITH_UDP)
@@ -170,14 +178,14 @@ class Demo {
     this.#observed('moved to UDP under a running download', change)
   }
 
-  async #cutAndHeal(client: DemoProgram): Promise<void> {
+  async #cutAndHeal(client: LabProgram): Promise<void> {
     this.#output.heading('UDP is cut in the middle of a download')
     const change = await this.#changeDuringDownload(client, 'tls', () => this.#hotel.setFaults(HOTEL))
     this.#observed('path cut, healed over TLS, download unharmed', change)
   }
 
   /** Starts a paced download, changes the network, and waits until the session has moved and the download ended well. */
-  async #changeDuringDownload(client: DemoProgram, to: string, change: () => Promise<void>): Promise<string> {
+  async #changeDuringDownload(client: LabProgram, to: string, change: () => Promise<void>): Promise<string> {
     const download = this.#download(SLOW_DOWNLOAD.bytes, SLOW_DOWNLOAD.bytesPerSecond)
     await download.waitFor('progress', (line) => Number(line['bytes']) > MEBIBYTE, STEP_TIMEOUT_MS)
     const mark = client.mark
@@ -196,7 +204,7 @@ class Demo {
     return `${outage}, ${Number(line['bytes']) / MEBIBYTE} MiB intact`
   }
 
-  async #disconnect(client: DemoProgram, gateway: DemoProgram, routesBefore: string): Promise<void> {
+  async #disconnect(client: LabProgram, gateway: LabProgram, routesBefore: string): Promise<void> {
     this.#output.heading('Ctrl-C')
     client.kill('SIGINT')
     await client.waitFor('disconnected', isEvent('disconnected'), STEP_TIMEOUT_MS)
@@ -231,21 +239,21 @@ class Demo {
     return parts.map((part) => part.stdout.replace(/ (expires|used|age) \S+/g, '')).join('\n')
   }
 
-  #download(bytes: number, bytesPerSecond?: number): DemoProgram {
+  #download(bytes: number, bytesPerSecond?: number): LabProgram {
     const rate = bytesPerSecond === undefined ? '' : `?rate=${bytesPerSecond}`
     const url = `http://${INNER_ADDRESS}:${HTTP_PORT}/bytes/${bytes}${rate}`
     return this.#tool('download', this.#hotel.client.namespace, ['fetch', url])
   }
 
-  #program(name: string, namespace: LabNamespace, args: readonly string[]): DemoProgram {
+  #program(name: string, namespace: LabNamespace, args: readonly string[]): LabProgram {
     const stateDirectory = join(this.#directory, name)
-    return new DemoProgram(name, namespace, [process.execPath, IKESTREAM, ...args], {
+    return new LabProgram(name, namespace, [process.execPath, IKESTREAM, ...args], {
       IKESTREAM_STATE_DIR: stateDirectory
     })
   }
 
-  #tool(name: string, namespace: LabNamespace, args: readonly string[]): DemoProgram {
-    return new DemoProgram(name, namespace, [process.execPath, TOOL, ...args])
+  #tool(name: string, namespace: LabNamespace, args: readonly string[]): LabProgram {
+    return new LabProgram(name, namespace, [process.execPath, TOOL, ...args])
   }
 
   #secretFile(name: string, contents: string): string {

@@ -4,13 +4,14 @@
  * a veth cable with the kernel's netem at both ends, where the kernel has that.
  * @module
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { SystemError, UsageError } from '../../errors.ts'
 import { childEnvironment, succeeds } from '../commands.ts'
 import type { LabNamespace, NetLab } from '../netlab.ts'
 import { packageFile } from '../package-file.ts'
 import { type LinkConditions, parseConditions } from './conditions.ts'
+import type { NatPlan } from './nat.ts'
 import { NetemLink } from './netem.ts'
 import type {
   LabLink,
@@ -38,6 +39,8 @@ export interface LinkOptions {
   readonly backward?: LinkConditions | undefined
   readonly seed?: number | undefined
   readonly mtu?: number | undefined
+  /** Hides a behind another address; the user-space engine only. */
+  readonly nat?: NatPlan | undefined
 }
 
 /** @throws UsageError for impossible conditions, SystemError when devices cannot be made, or netem was asked for and is not there */
@@ -58,7 +61,8 @@ export async function openLink(
     await link.setConditions(forward, backward)
     return link
   }
-  const plan = { a: endOf(a), b: endOf(b), forward, backward, seed: options.seed ?? 1, mtu }
+  const { nat, seed = 1 } = options
+  const plan = { a: endOf(a), b: endOf(b), forward, backward, seed, mtu, nat }
   const link = await ProcessLink.start(a.namespace, plan)
   try {
     for (const end of [a, b]) {
@@ -127,7 +131,9 @@ class ProcessLink implements LabLink {
     const realTime = (await succeeds(namespace.runner, [...REAL_TIME, 'true'])) ? REAL_TIME : []
     const carrier = [...realTime, process.execPath, PROCESS, JSON.stringify(plan)]
     const [program = '', ...rest] = namespace.argv(carrier)
-    const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], env: childEnvironment() })
+    // Detached: Ctrl-C on the terminal is meant for whoever uses the link. It ends with its standard input.
+    const options: SpawnOptions = { stdio: ['pipe', 'pipe', 'pipe'], env: childEnvironment(), detached: true }
+    const child = spawn(program, rest, options)
     const link = new ProcessLink(child)
     const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS)
     try {

@@ -4,8 +4,9 @@
  * @module
  */
 import type { Tun } from '../../tun/types.ts'
-import { clearVnetHeader } from '../../tun/vnet-header.ts'
+import { clearVnetHeader, VNET_HEADER_LENGTH } from '../../tun/vnet-header.ts'
 import type { LinkDirection } from './link-direction.ts'
+import type { LinkNat } from './nat.ts'
 
 /** So that both directions and the timer get their turn. */
 const FRAMES_PER_TURN = 64
@@ -27,6 +28,8 @@ export interface LinkRouterOptions {
   /** From `a` to `b`. Both directions carry virtio-net headers, empty ones: the devices have no offloads. */
   readonly forward: LinkDirection
   readonly backward: LinkDirection
+  /** Stands at the end of `a`: what `a` sends leaves through it. */
+  readonly nat?: LinkNat | undefined
   /** A monotonic clock, milliseconds with fractions. */
   readonly now: () => number
   readonly makeTimer: (callback: () => void) => ReleaseTimer
@@ -43,11 +46,11 @@ export class LinkRouter {
   #armedForMs = Number.POSITIVE_INFINITY
   #closed = false
 
-  constructor({ a, b, forward, backward, now, makeTimer, onGone }: LinkRouterOptions) {
+  constructor({ a, b, forward, backward, nat, now, makeTimer, onGone }: LinkRouterOptions) {
     this.#now = now
     this.#ways = [
-      { from: a, to: b, direction: forward },
-      { from: b, to: a, direction: backward }
+      { from: a, to: b, direction: forward, translate: nat?.outward.bind(nat) },
+      { from: b, to: a, direction: backward, translate: nat?.inward.bind(nat) }
     ]
     this.#timer = makeTimer(() => {
       this.#armedForMs = Number.POSITIVE_INFINITY
@@ -73,14 +76,17 @@ export class LinkRouter {
     this.#timer.close()
   }
 
-  #read({ from, direction }: Way): void {
+  #read({ from, direction, translate }: Way): void {
     if (this.#closed) return
     for (let frames = 0; frames < FRAMES_PER_TURN; frames++) {
       const length = from.read()
       if (length <= 0) break
       // What the kernel says about the packet is about its own device; it comes out complete on the other.
       clearVnetHeader(from.readBuffer, 0)
-      direction.offer(this.#now(), from.readBuffer, 0, length)
+      const nowMs = this.#now()
+      const packet = length - VNET_HEADER_LENGTH
+      if (translate?.(nowMs, from.readBuffer, VNET_HEADER_LENGTH, packet) === false) continue
+      direction.offer(nowMs, from.readBuffer, 0, length)
     }
     this.#release()
   }
@@ -104,4 +110,5 @@ interface Way {
   readonly from: Tun
   readonly to: Tun
   readonly direction: LinkDirection
+  readonly translate: LinkNat['outward'] | undefined
 }

@@ -11,6 +11,7 @@ import { VNET_HEADER_LENGTH } from '../../tun/vnet-header.ts'
 import { parseConditions } from './conditions.ts'
 import { LinkDirection } from './link-direction.ts'
 import { LinkRouter } from './link-router.ts'
+import { LinkNat } from './nat.ts'
 import type { LinkOrder, LinkProcessPlan } from './types.ts'
 
 /** More than the MTU for what the kernel may add to it. */
@@ -28,11 +29,13 @@ const direction = (conditions: unknown, seed: number): LinkDirection =>
   })
 const forward = direction(plan.forward, plan.seed)
 const backward = direction(plan.backward, plan.seed + 1)
+const nat = plan.nat === undefined ? undefined : new LinkNat(plan.nat)
 const router = new LinkRouter({
   a,
   b,
   forward,
   backward,
+  nat,
   now: () => performance.now(),
   makeTimer: (callback) => new FineTimer(callback),
   onGone: (reason) => {
@@ -77,7 +80,9 @@ async function carryOut(order: LinkOrder): Promise<unknown> {
     case 'report': {
       const { user, system } = process.cpuUsage()
       const cpuMs = (user + system) / 1000
-      return { forward: forward.counters, backward: backward.counters, refused: router.refused, cpuMs }
+      const { refused } = router
+      const translated = nat === undefined ? {} : { nat: { bindings: nat.bindings, dropped: nat.dropped } }
+      return { forward: forward.counters, backward: backward.counters, refused, cpuMs, ...translated }
     }
   }
 }

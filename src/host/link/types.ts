@@ -5,6 +5,7 @@
 import type { LabNamespace } from '../netlab.ts'
 import type { LinkConditions } from './conditions.ts'
 import type { LinkCounters } from './link-direction.ts'
+import type { NatPlan } from './nat.ts'
 
 export type LinkEngine = 'user-space' | 'netem'
 
@@ -36,6 +37,8 @@ export interface LinkProcessPlan {
   readonly backward: LinkConditions
   readonly seed: number
   readonly mtu: number
+  /** At the end of a. */
+  readonly nat?: NatPlan | undefined
 }
 
 export type LinkOrder =
@@ -56,6 +59,8 @@ export interface LinkReport {
   readonly refused: number
   /** Processor time that carrying has cost so far. */
   readonly cpuMs: number
+  /** Bindings made so far, and packets that were not translated. */
+  readonly nat?: { readonly bindings: number; readonly dropped: number }
 }
 
 /** By CLOCK_MONOTONIC, which `process.hrtime` shows in every process of the machine. */

@@ -2,15 +2,15 @@
  * Network services in a namespace of a lab: started together, ended together.
  * @module
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { SystemError } from '../../errors.ts'
 import { childEnvironment } from '../commands.ts'
 import type { LabNamespace } from '../netlab.ts'
+import { packageFile } from '../package-file.ts'
 import type { ServiceEvent, ServicePlan } from './types.ts'
 
-const PROCESS = fileURLToPath(new URL('../../../dist/host/services/process.js', import.meta.url))
+const PROCESS = packageFile('dist/host/services/process.js')
 const START_TIMEOUT_MS = 10_000
 
 export class LabServices {
@@ -27,7 +27,9 @@ export class LabServices {
   /** Resolves when all of them listen. @throws SystemError when one cannot */
   static async start(namespace: LabNamespace, plans: readonly ServicePlan[]): Promise<LabServices> {
     const [program = '', ...rest] = namespace.argv([process.execPath, PROCESS, JSON.stringify(plans)])
-    const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], env: childEnvironment() })
+    // Detached: Ctrl-C on the terminal is meant for whoever uses the lab. They end with their standard input.
+    const options: SpawnOptions = { stdio: ['pipe', 'pipe', 'pipe'], env: childEnvironment(), detached: true }
+    const child = spawn(program, rest, options)
     const services = new LabServices(child)
     await services.#ready()
     return services

@@ -1,19 +1,19 @@
 /**
- * A program that runs inside the demo's network and speaks JSON lines: its messages can be waited for by condition.
+ * A program that runs inside a lab network and speaks JSON lines: its messages can be waited for by condition.
  * @module
  */
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { SystemError } from '../../errors.ts'
-import type { LabNamespace } from '../../host/netlab.ts'
-import { terminate } from '../../host/netlab.ts'
+import { SystemError } from '../errors.ts'
+import type { LabNamespace } from '../host/netlab.ts'
+import { terminate } from '../host/netlab.ts'
 
 export type JsonLine = Readonly<Record<string, unknown>>
 
-/** A step of the demo was not observed. */
-export class DemoError extends SystemError {
+/** A program in a lab did not do what it was started for. */
+class LabProgramError extends SystemError {
   constructor(message: string, hint?: string) {
-    super('demo-failed', message, { hint })
+    super('lab-program', message, { hint })
   }
 }
 
@@ -25,7 +25,7 @@ interface Waiter {
 
 const MAX_STDERR_BYTES = 16_384
 
-export class DemoProgram {
+export class LabProgram {
   readonly name: string
   readonly #child: ChildProcess
   readonly #lines: JsonLine[] = []
@@ -39,6 +39,8 @@ export class DemoProgram {
     this.name = name
     this.#child = namespace.spawn(argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C on the terminal is meant for whoever uses the lab; the kernel ends it with us.
+      detached: true,
       env: { ...process.env, ...env }
     })
     const { stdout, stderr } = this.#child
@@ -72,7 +74,7 @@ export class DemoProgram {
     return this.#lines.length
   }
 
-  /** The first line at or behind `mark` that matches. @throws DemoError when the program ends or time is up */
+  /** The first line at or behind `mark` that matches. @throws LabProgramError when the program ends or time is up */
   async waitFor(
     what: string,
     matches: (line: JsonLine) => boolean,
@@ -130,19 +132,19 @@ export class DemoProgram {
     for (const waiter of this.#waiters) if (waiter.matches(line)) waiter.resolve(line)
   }
 
-  #failure(what: string): DemoError {
+  #failure(what: string): LabProgramError {
     const error = this.#lines.findLast((line) => line['event'] === 'error')
     if (error !== undefined) {
       const hint = typeof error['hint'] === 'string' ? error['hint'] : undefined
-      return new DemoError(`The ${this.name} ${what}: ${String(error['message'])}`, hint)
+      return new LabProgramError(`The ${this.name} ${what}: ${String(error['message'])}`, hint)
     }
     const said = this.#stderr.trim()
-    return new DemoError(`The ${this.name} ${what}${said === '' ? '.' : `; it said:\n${said}`}`)
+    return new LabProgramError(`The ${this.name} ${what}${said === '' ? '.' : `; it said:\n${said}`}`)
   }
 }
 
 /** Runs a program that ends by itself, and returns its last line. */
-export async function runToEnd(program: DemoProgram, timeoutMs: number): Promise<JsonLine> {
+export async function runToEnd(program: LabProgram, timeoutMs: number): Promise<JsonLine> {
   const line = await program.waitFor('its result', (candidate) => candidate['done'] === true, timeoutMs)
   await program.exited
   return line

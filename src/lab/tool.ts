@@ -1,5 +1,5 @@
 /**
- * The demo's own programs inside its namespaces: a web server, a download that checks every byte, and a ping.
+ * What the demo and the lab run inside their namespaces: a web server, a download that checks every byte, and a ping.
  * Each prints JSON lines. Usage: `tool serve <address> <port>`, `tool fetch <url>`, `tool ping <address> <count>`.
  * @module
  */

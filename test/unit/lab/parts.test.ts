@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { BLOCK_LENGTH, fillBlock, PatternChecker } from '../../../src/cli/demo/pattern.ts'
+import { BLOCK_LENGTH, fillBlock, PatternChecker } from '../../../src/lab/pattern.ts'
 
 const LENGTH = 3 * BLOCK_LENGTH + 1234
 

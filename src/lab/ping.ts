@@ -3,12 +3,12 @@
  * @module
  */
 
-import { checked, libc } from '../../native/libc.ts'
-import { AddressFamily, SocketType } from '../../native/libc-constants.ts'
-import { addressOf, nativeBuffer } from '../../native/memory.ts'
-import { watch } from '../../native/poller.ts'
-import { encodeSockaddr } from '../../native/sockaddr.ts'
-import { internetChecksum } from '../../wire/checksum.ts'
+import { checked, libc } from '../native/libc.ts'
+import { AddressFamily, SocketType } from '../native/libc-constants.ts'
+import { addressOf, nativeBuffer } from '../native/memory.ts'
+import { watch } from '../native/poller.ts'
+import { encodeSockaddr } from '../native/sockaddr.ts'
+import { internetChecksum } from '../wire/checksum.ts'
 
 const IPPROTO_ICMP = 1
 const ECHO_REQUEST = 8

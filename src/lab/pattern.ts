@@ -1,5 +1,5 @@
 /**
- * The demo's file: a stream of bytes that both ends can make for themselves, so that every byte of a download is
+ * The file of the demo and the lab: a stream of bytes that both ends can make for themselves, so that every byte of a download is
  * checked against what it must be. Each 64 KiB block carries its own number.
  * @module
  */

@@ -1,11 +1,11 @@
 /**
- * A namespace's own /etc: everything of the machine's, except for the files that say how names are resolved. These are real files,
- * so that a test can look at them and the program under test can replace them.
+ * A lab namespace's own /etc: everything of the machine's, except for the files that say how names are resolved. These are real files,
+ * so that they can be looked at, and whatever runs in there can replace them; the machine's own are out of its reach.
  * @module
  */
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { LabNamespace } from './namespaces.ts'
+import type { LabNamespace } from './netlab.ts'
 
 const OWN_FILES = ['hosts', 'resolv.conf', 'nsswitch.conf', 'netns', 'resolvconf']
 
