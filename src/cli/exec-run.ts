@@ -6,8 +6,6 @@
  * @module
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { constants } from 'node:os'
 import { connect } from '../client/connect.ts'
 import type { ConnectOptions } from '../client/options.ts'
 import { PrivatePlace } from '../client/private-place.ts'
@@ -19,15 +17,9 @@ import { scratchFolder } from '../host/leftovers.ts'
 import { PrivateNetwork } from '../host/private-network.ts'
 import type { Logger } from '../log.ts'
 import { exitCodeOf } from './background.ts'
+import { ChildSignals } from './child-signals.ts'
 import { ProgressReport } from './progress-report.ts'
 import type { Reporter } from './reporter.ts'
-
-/** What ends the attempt to connect, and is the command's once it runs. */
-const END_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-/** What is the command's, too. */
-const PASSED_SIGNALS = [...END_SIGNALS, 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
-/** What a terminal sends to the command and to us alike. */
-const TERMINAL_SIGNALS: readonly string[] = ['SIGINT', 'SIGQUIT']
 
 /** @returns the command's exit code. @throws what keeps the tunnel from coming up */
 export async function runInTunnel(
@@ -36,7 +28,7 @@ export async function runInTunnel(
   reporter: Reporter,
   log: Logger
 ): Promise<number> {
-  const signals = new Signals()
+  const signals = new ChildSignals()
   const hostLog = log.child('host')
   try {
     const network = await PrivateNetwork.open(new SystemCommandRunner(hostLog))
@@ -75,9 +67,9 @@ class ExecRun {
     this.#progress = new ProgressReport(reporter)
   }
 
-  async run(signals: Signals): Promise<number> {
+  async run(signals: ChildSignals): Promise<number> {
     const { session, up } = await this.#connect()
-    signals.watch(session)
+    signals.onEnd(() => session.stop('requested'))
     try {
       if (!(await up)) return signals.exitCode
       const child = this.#start()
@@ -141,57 +133,6 @@ class ExecRun {
     if (this.#running)
       this.#reporter.line('the tunnel has ended; the command goes on without a network', 'warn')
   }
-}
-
-/** Signals end the attempt to connect, and go to the command once it runs. */
-class Signals {
-  #session: RunningSession | undefined
-  #child: ChildProcess | undefined
-  #received: NodeJS.Signals | undefined
-  readonly #stops: (() => void)[] = []
-
-  constructor() {
-    for (const signal of PASSED_SIGNALS) {
-      const listener = (): void => this.#take(signal)
-      process.on(signal, listener)
-      this.#stops.push(() => process.off(signal, listener))
-    }
-  }
-
-  /** Of a command that never began. */
-  get exitCode(): number {
-    return 128 + constants.signals[this.#received ?? 'SIGTERM']
-  }
-
-  watch(session: RunningSession): void {
-    this.#session = session
-    if (this.#received !== undefined) session.stop('requested')
-  }
-
-  passTo(child: ChildProcess): void {
-    this.#child = child
-  }
-
-  stop(): void {
-    for (const stop of this.#stops) stop()
-  }
-
-  #take(signal: (typeof PASSED_SIGNALS)[number]): void {
-    if (this.#child !== undefined) {
-      if (!(TERMINAL_SIGNALS.includes(signal) && ownsTerminal())) this.#child.kill(signal)
-      return
-    }
-    if (!END_SIGNALS.some((one) => one === signal)) return
-    this.#received ??= signal
-    this.#session?.stop('requested')
-  }
-}
-
-/** Our process group is in front on its terminal: what is typed there reaches the command without us (proc(5)). */
-function ownsTerminal(): boolean {
-  const stat = readFileSync('/proc/self/stat', 'utf8')
-  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return group !== undefined && group === foreground
 }
 
 /** Everything that the user has set, but not what is meant for us, which may be secret. */

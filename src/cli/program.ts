@@ -42,7 +42,13 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
       relay: async () => (await import('./relay-command.ts')).addRelayCommand
     }
   ],
-  [OTHER, { demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand }]
+  [
+    OTHER,
+    {
+      lab: async () => (await import('./lab/lab-command.ts')).addLabCommand,
+      demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand
+    }
+  ]
 ]
 
 /**

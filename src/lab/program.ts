@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { SystemError } from '../errors.ts'
+import { childEnvironment } from '../host/commands.ts'
 import type { LabNamespace } from '../host/netlab.ts'
 import { terminate } from '../host/netlab.ts'
 
@@ -35,13 +36,19 @@ export class LabProgram {
   #stderr = ''
   #ended = false
 
-  constructor(name: string, namespace: LabNamespace, argv: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  /** @param env the whole environment; ours without our own settings by default */
+  constructor(
+    name: string,
+    namespace: LabNamespace,
+    argv: readonly string[],
+    env: Readonly<Record<string, string>> = childEnvironment()
+  ) {
     this.name = name
     this.#child = namespace.spawn(argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
       // Ctrl-C on the terminal is meant for whoever uses the lab; the kernel ends it with us.
       detached: true,
-      env: { ...process.env, ...env }
+      env: { ...env }
     })
     const { stdout, stderr } = this.#child
     if (stdout !== null) {

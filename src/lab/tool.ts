@@ -1,9 +1,9 @@
 /**
  * What the demo and the lab run inside their namespaces: a web server, a download that checks every byte, and a ping.
- * Each prints JSON lines. Usage: `tool serve <address> <port>`, `tool fetch <url>`, `tool ping <address> <count>`.
+ * Each prints JSON lines. Usage: `tool serve <address> <port>`, `tool fetch <url>`, `tool post <url>`, `tool ping <address> <count>`.
  * @module
  */
-import { createServer, get, type ServerResponse } from 'node:http'
+import { createServer, get, request as httpRequest, type ServerResponse } from 'node:http'
 import { BLOCK_LENGTH, fillBlock, PatternChecker } from './pattern.ts'
 import { ping } from './ping.ts'
 
@@ -80,6 +80,18 @@ function fetchChecked(url: string): void {
   })
 }
 
+/** Sends a form with nothing in it. */
+function post(url: string): void {
+  const request = httpRequest(url, { method: 'POST' }, (response) => {
+    response.resume().once('end', () => say({ done: true, status: response.statusCode }))
+  })
+  request.on('error', (error) => {
+    say({ done: true, status: null, error: error.message })
+    process.exitCode = 1
+  })
+  request.end()
+}
+
 async function pings(address: string, count: number): Promise<void> {
   const bytes = Uint8Array.from(address.split('.').map(Number))
   const roundTripsMs: number[] = []
@@ -93,5 +105,6 @@ async function pings(address: string, count: number): Promise<void> {
 const [, , mode = '', target = '', number = ''] = process.argv
 if (mode === 'serve') serve(target, Number(number))
 else if (mode === 'fetch') fetchChecked(target)
+else if (mode === 'post') post(target)
 else if (mode === 'ping') await pings(target, Number(number))
 else throw new Error(`Unknown mode ${mode}`)

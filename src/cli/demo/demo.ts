@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SystemError } from '../../errors.ts'
+import { childEnvironment } from '../../host/commands.ts'
 import type { LabNamespace } from '../../host/netlab.ts'
 import { type Fault, HotelNetwork } from '../../host/netlab-hotel.ts'
 import { packageFile } from '../../host/package-file.ts'
@@ -248,6 +249,7 @@ class Demo {
   #program(name: string, namespace: LabNamespace, args: readonly string[]): LabProgram {
     const stateDirectory = join(this.#directory, name)
     return new LabProgram(name, namespace, [process.execPath, IKESTREAM, ...args], {
+      ...childEnvironment(),
       IKESTREAM_STATE_DIR: stateDirectory
     })
   }
