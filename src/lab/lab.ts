@@ -99,6 +99,11 @@ export class Lab {
     return this.hotel.client.namespace
   }
 
+  /** Of a web server behind the gateway: `/bytes/N` has so many bytes, and what is sent to it is counted. */
+  get bulkUrl(): string {
+    return `http://${INNER_ADDRESS}:${BULK_PORT}`
+  }
+
   /** The environment of a command in the client's namespace: the caller's, and what the lab has to say. */
   commandEnvironment(): Record<string, string> {
     const base = Object.fromEntries(Object.entries(childEnvironment()).filter(([name]) => !PROXY.test(name)))
@@ -320,7 +325,7 @@ export class Lab {
       LAB_PSK_FILE: this.#path('psk'),
       LAB_INNER_ADDRESS: INNER_ADDRESS,
       LAB_INNER_URL: `http://${INNER_ADDRESS}/success.txt`,
-      LAB_BULK_URL: `http://${INNER_ADDRESS}:${BULK_PORT}/bytes/1000000`,
+      LAB_BULK_URL: `${this.bulkUrl}/bytes/1000000`,
       ...(this.network.wall === 'portal' ? { LAB_LOGIN_URL: LOGIN_URL } : {}),
       ...(this.network.proxy === undefined ? {} : proxy[this.network.proxy]),
       // So that `ikestream connect gateway.test` is all that has to be typed.

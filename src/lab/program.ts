@@ -119,6 +119,11 @@ export class LabProgram {
     return this.#ended
   }
 
+  /** The end of what it wrote to standard error. */
+  get said(): string {
+    return this.#stderr.trim()
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal)
   }

@@ -1,14 +1,29 @@
 /**
- * What the demo and the lab run inside their namespaces: a web server, a download that checks every byte, and a ping.
- * Each prints JSON lines. Usage: `tool serve <address> <port>`, `tool fetch <url>`, `tool post <url>`, `tool ping <address> <count>`.
+ * What the demo and the lab run inside their namespaces; each prints JSON lines.
+ *
+ * | usage | does |
+ * | --- | --- |
+ * | `tool serve <address> <port>` | a web server with files of any length; it counts what is sent to it |
+ * | `tool fetch <url>` | a download that checks every byte |
+ * | `tool upload <url> <bytes>` | the other direction |
+ * | `tool post <url>` | sends a form with nothing in it |
+ * | `tool ping <address> <count>` | echo requests, one after another |
+ * | `tool await <address> <seconds>` | asks until the address answers |
  * @module
  */
-import { createServer, get, request as httpRequest, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  get,
+  request as httpRequest,
+  type IncomingMessage,
+  type ServerResponse
+} from 'node:http'
 import { BLOCK_LENGTH, fillBlock, PatternChecker } from './pattern.ts'
 import { ping } from './ping.ts'
 
 const REPORT_EVERY_MS = 200
 const PING_TIMEOUT_MS = 2_000
+const AWAIT_EVERY_MS = 700
 
 function say(fields: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${JSON.stringify(fields)}\n`)
@@ -17,6 +32,10 @@ function say(fields: Readonly<Record<string, unknown>>): void {
 /** `/bytes/N?rate=R`: N bytes of the pattern, at most R bytes a second. */
 function serve(address: string, port: number): void {
   const server = createServer((request, response) => {
+    if (request.method === 'POST') {
+      void countBody(request, response)
+      return
+    }
     const url = new URL(request.url ?? '/', 'http://demo')
     const length = Number(/^\/bytes\/(\d{1,12})$/.exec(url.pathname)?.[1] ?? Number.NaN)
     if (!Number.isSafeInteger(length)) {
@@ -27,6 +46,16 @@ function serve(address: string, port: number): void {
     void sendPattern(response, length, Number(url.searchParams.get('rate') ?? Number.POSITIVE_INFINITY))
   })
   server.listen(port, address, () => say({ listening: port }))
+}
+
+async function countBody(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  let received = 0
+  try {
+    for await (const chunk of request) received += (chunk as Buffer).length
+    response.end(JSON.stringify({ received }))
+  } catch {
+    // Whoever sent it has gone.
+  }
 }
 
 async function sendPattern(response: ServerResponse, length: number, bytesPerSecond: number): Promise<void> {
@@ -80,16 +109,36 @@ function fetchChecked(url: string): void {
   })
 }
 
-/** Sends a form with nothing in it. */
-function post(url: string): void {
-  const request = httpRequest(url, { method: 'POST' }, (response) => {
-    response.resume().once('end', () => say({ done: true, status: response.statusCode }))
+/** Sends so many bytes, none for a form with nothing in it. */
+function send(url: string, bytes: number): void {
+  const startedAt = performance.now()
+  const headers = { 'content-length': bytes }
+  const request = httpRequest(url, { method: 'POST', headers }, (response) => {
+    response.resume().once('end', () => {
+      const elapsedMs = performance.now() - startedAt
+      say({ done: true, status: response.statusCode, bytes, elapsedMs })
+    })
   })
   request.on('error', (error) => {
     say({ done: true, status: null, error: error.message })
     process.exitCode = 1
   })
-  request.end()
+  request.end(Buffer.alloc(bytes))
+}
+
+async function awaitAnswer(address: string, seconds: number): Promise<void> {
+  const startedAt = performance.now()
+  const elapsedMs = (): number => performance.now() - startedAt
+  const bytes = Uint8Array.from(address.split('.').map(Number))
+  let roundTripMs: number | undefined
+  for (let sequence = 1; roundTripMs === undefined && elapsedMs() < seconds * 1000; sequence++) {
+    const askedMs = elapsedMs()
+    // Without a route the question itself is refused, and at once.
+    roundTripMs = await ping(bytes, sequence, AWAIT_EVERY_MS).catch(() => undefined)
+    const restMs = AWAIT_EVERY_MS - (elapsedMs() - askedMs)
+    if (roundTripMs === undefined && restMs > 0) await new Promise((resolve) => setTimeout(resolve, restMs))
+  }
+  say({ done: true, answered: roundTripMs !== undefined, elapsedMs: elapsedMs() })
 }
 
 async function pings(address: string, count: number): Promise<void> {
@@ -105,6 +154,8 @@ async function pings(address: string, count: number): Promise<void> {
 const [, , mode = '', target = '', number = ''] = process.argv
 if (mode === 'serve') serve(target, Number(number))
 else if (mode === 'fetch') fetchChecked(target)
-else if (mode === 'post') post(target)
+else if (mode === 'post') send(target, 0)
+else if (mode === 'upload') send(target, Number(number))
+else if (mode === 'await') await awaitAnswer(target, Number(number))
 else if (mode === 'ping') await pings(target, Number(number))
 else throw new Error(`Unknown mode ${mode}`)

@@ -11,10 +11,15 @@ import { nearest } from '../nearest.ts'
 import { numberParser } from '../number-bounds.ts'
 import { addOutputOptions, type OutputFlags, outputOptions } from '../output-options.ts'
 import { Reporter } from '../reporter.ts'
-import { listLab } from './lab-list.ts'
+import { expectationsTable, listNetworks } from './lab-report.ts'
 import { runInLab } from './lab-run.ts'
+import { runLabTest } from './lab-test-run.ts'
 
 const DEFAULT_SEED = 1
+/** Most of the time a client waits for an answer that does not come, so two processors have room for a few. */
+const DEFAULT_JOBS = 3
+/** Longer than strongSwan takes to give a gateway up that does not answer the first time. */
+const DEFAULT_PATIENCE_S = 30
 
 interface NetworkFlags {
   readonly loss?: number
@@ -30,13 +35,19 @@ export function addLabCommand(program: Command): void {
     .description('networks to test a VPN against, in namespaces and without root')
   addList(lab)
   addRun(lab)
+  addTest(lab)
 }
 
 function addList(lab: Command): void {
-  const command = lab.command('list').description('say which networks there are')
+  const command = lab
+    .command('list')
+    .description('say which networks there are')
+    .option('--markdown', 'as the table of docs/LAB.md, with what is expected of a client')
   addOutputOptions(command)
-  command.action((flags: OutputFlags) => {
-    listLab(new Reporter(outputOptions(flags)))
+  command.action((flags: OutputFlags & { readonly markdown?: boolean }) => {
+    const reporter = new Reporter(outputOptions(flags))
+    if (flags.markdown === true) reporter.result(expectationsTable())
+    else listNetworks(reporter)
   })
 }
 
@@ -67,6 +78,71 @@ Examples:
       const reporter = new Reporter(outputOptions(flags))
       try {
         process.exitCode = await runInLab(networkNamed(name), settingsOf(flags), argv, reporter)
+      } catch (error) {
+        process.exitCode = reporter.error(error)
+      }
+    })
+}
+
+interface TestFlags extends NetworkFlags, OutputFlags {
+  readonly client?: string
+  readonly timeout: number
+  readonly jobs: number
+  readonly slack: number
+  readonly markdown?: boolean
+}
+
+function addTest(lab: Command): void {
+  const command = lab
+    .command('test')
+    .argument('[network...]', 'those that `ikestream lab list` shows (default: all of them)')
+    .description('see what check and connect, or another client, make of each network')
+    .option('--client <command>', 'another client: a shell command that brings its tunnel up and stays')
+    .addOption(
+      new Option('--timeout <s>', 'how long that client may take')
+        .argParser(numberParser({ min: 1, max: 600 }))
+        .default(DEFAULT_PATIENCE_S)
+    )
+    .addOption(
+      new Option('--jobs <n>', 'how many networks at a time')
+        .argParser(numberParser({ min: 1, max: 64, whole: true }))
+        .default(DEFAULT_JOBS)
+    )
+    .addOption(
+      new Option('--slack <factor>', 'what the bounds in time are multiplied by, for a busy machine')
+        .argParser(numberParser({ min: 1, max: 1000 }))
+        .default(1)
+    )
+    .option('--markdown', 'the results as the table of docs/LAB.md')
+  addNetworkOptions(command)
+  addOutputOptions(command)
+  command
+    .addHelpText(
+      'after',
+      `
+Exit code: 0 when everything is as expected, 1 when not; 71 where no namespaces are to be had.
+
+Another client is run by sh, with the environment that \`ikestream lab run --help\` describes. It passes where a ping and a
+download reach a host behind the gateway, or where nothing can be expected to.
+
+Examples:
+  $ ikestream lab test
+  $ ikestream lab test udp-dropped only-443 --json
+  $ ikestream lab test --client 'charon-cmd --host $LAB_SERVER --identity $LAB_USER --cert $LAB_CAFILE < $LAB_PASSWORD_FILE'`
+    )
+    .action(async (names: readonly string[], flags: TestFlags) => {
+      const reporter = new Reporter(outputOptions(flags))
+      const { client, timeout, jobs, slack, markdown = false } = flags
+      try {
+        process.exitCode = await runLabTest(
+          {
+            networks: names.length === 0 ? LAB_NETWORKS : names.map(networkNamed),
+            settings: settingsOf(flags),
+            client: client === undefined ? undefined : { command: client, patienceS: timeout },
+            ...{ jobs, slack, markdown }
+          },
+          reporter
+        )
       } catch (error) {
         process.exitCode = reporter.error(error)
       }
