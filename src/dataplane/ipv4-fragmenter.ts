@@ -16,6 +16,8 @@ import {
 const MORE_FRAGMENTS = 0x2000
 const OFFSET_BITS = 0x1fff
 const FLAG_BITS = 0xe000
+/** Total Length has 16 bits (RFC 791 section 3.1): no packet has data behind this place. */
+const MAX_END = 0xffff
 const OPTION_END = 0
 const OPTION_NOP = 1
 /** Options with this bit go into every fragment (RFC 791 section 3.1). */
@@ -36,7 +38,10 @@ export class Ipv4Fragmenter {
     this.buffer = new Uint8Array(new ArrayBuffer(maxLength))
   }
 
-  /** Begins with the sound packet `source[offset, offset + length)`. @returns false when no piece of it fits into `mtu` bytes */
+  /**
+   * Begins with the sound packet `source[offset, offset + length)`.
+   * @returns false when no piece of it fits into `mtu` bytes, or when it is a fragment that ends where no packet can
+   */
   begin(source: Uint8Array, offset: number, length: number, mtu: number): boolean {
     this.#source = source
     this.#offset = offset
@@ -44,7 +49,9 @@ export class Ipv4Fragmenter {
     this.#payloadLength = length - this.#headerLength
     this.#mtu = Math.min(mtu, this.buffer.length)
     this.#done = 0
-    return this.#mtu >= this.#headerLength + 8
+    // The offset of a later piece would run over into the flags, and show up elsewhere in the packet.
+    const endsAt = (read16(source, offset + IPV4_FRAGMENT_OFFSET) & OFFSET_BITS) * 8 + this.#payloadLength
+    return this.#mtu >= this.#headerLength + 8 && endsAt <= MAX_END
   }
 
   /** Builds the next piece in `buffer`. @returns false when all were built */

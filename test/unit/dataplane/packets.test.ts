@@ -114,6 +114,15 @@ describe('IPv4 fragmenter', () => {
     )
   })
 
+  it('leaves a fragment alone that ends behind the end of any packet: its pieces would claim other places', () => {
+    const fragmenter = new Ipv4Fragmenter(2000)
+    // Offset 0x1ff0 * 8 = 65408: 120 bytes fit behind it, 200 do not.
+    const packet = (length: number) =>
+      Uint8Array.from(ipv4(new Array<number>(length).fill(1), { fragment: 0x1ff0 }))
+    expect(fragmenter.begin(packet(120), 0, 140, 100)).toBe(true)
+    expect(fragmenter.begin(packet(200), 0, 220, 100)).toBe(false)
+  })
+
   it('puts only those options into later pieces that belong there', () => {
     const fragmenter = new Ipv4Fragmenter(2000)
     const packet = ipv4(new Array<number>(100).fill(1), {

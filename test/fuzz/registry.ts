@@ -1,0 +1,10 @@
+/**
+ * Every fuzz target, by name.
+ * @module
+ */
+import type { FuzzTarget } from './target.ts'
+import { PACKET_TARGETS } from './targets/packets.ts'
+import { STREAM_TARGETS } from './targets/streams.ts'
+import { WIRE_TARGETS } from './targets/wire.ts'
+
+export const TARGETS: readonly FuzzTarget[] = [...WIRE_TARGETS, ...PACKET_TARGETS, ...STREAM_TARGETS]
