@@ -6,9 +6,8 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { DataError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
+import { isEncryptedKeyInfo, MAX_ROUNDS, roundsOfKeyInfo } from './kdf-work.ts'
 import { readPkcs12 } from './pkcs12.ts'
-
-const PEM_KEY = /-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----[\s\S]*?-----END \1-----/
 
 /**
  * The first private key of a PEM file (certificates in it are passed over), or the one of a DER file.
@@ -18,15 +17,9 @@ const PEM_KEY = /-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----[\s\S]*?-----END \1
  */
 export function loadPrivateKey(bytes: Uint8Array, password?: Secret): KeyObject {
   const passphrase = password === undefined ? {} : { passphrase: Buffer.from(password.reveal()) }
-  const pem = PEM_KEY.exec(Buffer.from(bytes).toString('latin1'))
-  const forms =
-    pem === null
-      ? (['pkcs8', 'pkcs1', 'sec1'] as const).map(
-          (type) => ({ key: Buffer.from(bytes), format: 'der', type }) as const
-        )
-      : [{ key: pem[0], format: 'pem' } as const]
+  const pem = firstPemKey(Buffer.from(bytes).toString('latin1'))
   let firstFailure: unknown
-  for (const form of forms) {
+  for (const form of pem === undefined ? derForms(bytes) : [pemForm(pem)]) {
     try {
       return createPrivateKey({ ...form, ...passphrase })
     } catch (error) {
@@ -37,8 +30,65 @@ export function loadPrivateKey(bytes: Uint8Array, password?: Secret): KeyObject 
   throw keyError(firstFailure, isEncrypted(bytes, pem), password !== undefined)
 }
 
-function isEncrypted(bytes: Uint8Array, pem: RegExpExecArray | null): boolean {
-  if (pem !== null) return pem[1] === 'ENCRYPTED PRIVATE KEY' || pem[0].includes('Proc-Type: 4,ENCRYPTED')
+interface PemKey {
+  readonly label: string
+  /** With its two boundaries. */
+  readonly block: string
+}
+
+const ENCRYPTED_LABEL = 'ENCRYPTED PRIVATE KEY'
+const PEM_END = /-----END ((?:[A-Z0-9]+ )*PRIVATE KEY)-----/g
+
+/** Each part of the text is looked at a few times at most: a block goes from an end back to the beginning in front of it. */
+function firstPemKey(text: string): PemKey | undefined {
+  let from = 0
+  for (const end of text.matchAll(PEM_END)) {
+    const [boundary, label = ''] = end
+    const start = text.slice(from, end.index).lastIndexOf(`-----BEGIN ${label}-----`)
+    if (start >= 0) return { label, block: text.slice(from + start, end.index + boundary.length) }
+    from = end.index + boundary.length
+  }
+  return undefined
+}
+
+type KeyForm =
+  | { readonly key: string; readonly format: 'pem' }
+  | { readonly key: Buffer; readonly format: 'der'; readonly type: 'pkcs8' | 'pkcs1' | 'sec1' }
+
+/** @throws DataError for one that would take too long to open */
+function pemForm({ label, block }: PemKey): KeyForm {
+  if (label !== ENCRYPTED_LABEL) return { key: block, format: 'pem' }
+  const base64 = block.slice(`-----BEGIN ${label}-----`.length, block.lastIndexOf('-----END '))
+  return encryptedForm(Buffer.from(base64, 'base64'))
+}
+
+/** @throws DataError for one that would take too long to open */
+function derForms(bytes: Uint8Array): KeyForm[] {
+  const key = Buffer.from(bytes)
+  const pkcs8 = isEncryptedKeyInfo(bytes) ? encryptedForm(key) : formOf(key, 'pkcs8')
+  return [pkcs8, formOf(key, 'pkcs1'), formOf(key, 'sec1')]
+}
+
+function formOf(key: Buffer, type: 'pkcs8' | 'pkcs1' | 'sec1'): KeyForm {
+  return { key, format: 'der', type }
+}
+
+/** What was judged is what is opened: the same bytes. */
+function encryptedForm(key: Buffer): KeyForm {
+  const rounds = roundsOfKeyInfo(key)
+  if (rounds === undefined || rounds > MAX_ROUNDS)
+    throw new DataError(
+      'private-key-unreadable',
+      rounds === undefined
+        ? 'The encrypted private key is damaged, or encrypted in a way that is not known here.'
+        : `The private key asks for more than ${MAX_ROUNDS} rounds of key derivation.`,
+      { hint: 'Encrypt it anew with "openssl pkcs8 -topk8 -in <key> -out <new key>".' }
+    )
+  return formOf(key, 'pkcs8')
+}
+
+function isEncrypted(bytes: Uint8Array, pem: PemKey | undefined): boolean {
+  if (pem !== undefined) return pem.label === ENCRYPTED_LABEL || pem.block.includes('Proc-Type: 4,ENCRYPTED')
   // The OID prefix of PKCS#5 schemes (1.2.840.113549.1.5), which only EncryptedPrivateKeyInfo holds.
   return Buffer.from(bytes.subarray(0, 64)).includes(Buffer.from('2a864886f70d0105', 'hex'))
 }

@@ -6,6 +6,7 @@
 import type forge from 'node-forge'
 import { DataError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
+import { MAX_ROUNDS } from './kdf-work.ts'
 
 export interface Pkcs12Bags {
   /** PKCS#8 DER, decrypted. */
@@ -30,14 +31,60 @@ export async function readPkcs12(bytes: Uint8Array, password: Secret | undefined
   // Some programs write "no password" as an empty one and others as none at all.
   const attempts = password === undefined ? ['', undefined] : [password.revealText()]
   let failure: unknown
-  for (const attempt of attempts) {
-    try {
-      return bagsOf(library, library.pkcs12.pkcs12FromAsn1(file, false, attempt))
-    } catch (error) {
-      failure = error
+  const rounds = countRounds(library)
+  try {
+    for (const attempt of attempts) {
+      try {
+        return bagsOf(library, library.pkcs12.pkcs12FromAsn1(file, false, attempt))
+      } catch (error) {
+        if (error instanceof DataError) throw error
+        failure = error
+      }
     }
+  } finally {
+    rounds.stop()
   }
   throw explain(failure, password !== undefined)
+}
+
+/** Arguments of forge's derivations; the fourth or third one counts rounds. */
+type Derivation = (...values: unknown[]) => unknown
+
+/**
+ * Bounds what the file asks of the key derivations. Most of their parameters show only when what is around them was decrypted, so
+ * that forge's own functions count; nobody else uses them, and reading a file is one step.
+ */
+function countRounds(library: typeof forge): { stop(): void } {
+  let left = MAX_ROUNDS
+  const counting = (derive: Derivation, position: number): Derivation => {
+    return (...values) => {
+      left -= Number(values[position])
+      // Also for what is no number.
+      if (!(left >= 0)) throw unsupported(`it asks for more than ${MAX_ROUNDS} rounds of key derivation`)
+      return derive(...values)
+    }
+  }
+  // The type definitions know neither the first nor that the others can be set.
+  const { pki, pkcs5, pkcs12 } = library as unknown as {
+    pki: { pbe: { generatePkcs12Key: Derivation } }
+    pkcs5: { pbkdf2: Derivation }
+    pkcs12: { generateKey: Derivation }
+  }
+  const own = {
+    bag: pki.pbe.generatePkcs12Key,
+    pbkdf2: pkcs5.pbkdf2,
+    mac: pkcs12.generateKey
+  }
+  pki.pbe.generatePkcs12Key = counting(own.bag, 3)
+  pkcs5.pbkdf2 = counting(own.pbkdf2, 2)
+  pkcs12.generateKey = counting(own.mac, 3)
+  return {
+    stop: () => {
+      pki.pbe.generatePkcs12Key = own.bag
+      pkcs5.pbkdf2 = own.pbkdf2
+      pkcs12.generateKey = own.mac
+    }
+  }
 }
 
 function bagsOf(library: typeof forge, file: forge.pkcs12.Pkcs12Pfx): Pkcs12Bags {

@@ -62,15 +62,40 @@ function looksLikeLogin(body: string): boolean {
 
 /** Where a page leads without being asked, if it says so. */
 function pageTarget(body: string, base: URL): string | null {
-  const refresh =
-    /http-equiv\s*=\s*["']?refresh["']?[^>]*content\s*=\s*["'][^"']*url\s*=\s*([^"'\s>]+)/i.exec(body)?.[1]
   const login = /<LoginURL>\s*(?:<!\[CDATA\[)?([^<\]]+)/i.exec(body)?.[1]
-  const link = /<a\s[^>]*href\s*=\s*["']([^"']+)["']/i.exec(body)?.[1]
-  for (const candidate of [login, refresh, link]) {
+  for (const candidate of [login, ...tagTargets(body)]) {
     const target = candidate === undefined ? null : webUrl(candidate.replaceAll('&amp;', '&').trim(), base)
     if (target !== null) return target
   }
   return null
+}
+
+/**
+ * A tag or an attribute of it. Neither pattern can look at a character more than a few times, whatever the page holds: a
+ * stranger wrote it.
+ */
+const TAG = /<(a|meta)\s([^<>]{0,2048})>/gi
+const ATTRIBUTE = /([^\s"'<>=/]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))/g
+
+/** The first refresh to somewhere, and the first link. */
+function tagTargets(body: string): (string | undefined)[] {
+  let refresh: string | undefined
+  let link: string | undefined
+  for (const [, tag = '', text = ''] of body.matchAll(TAG)) {
+    const attributes = attributesOf(text)
+    if (tag.toLowerCase() === 'a') link ??= attributes.get('href')
+    else if (attributes.get('http-equiv')?.toLowerCase() === 'refresh')
+      refresh ??= /url\s*=\s*["']?([^"'\s]+)/i.exec(attributes.get('content') ?? '')?.[1]
+    if (refresh !== undefined && link !== undefined) break
+  }
+  return [refresh, link]
+}
+
+function attributesOf(text: string): ReadonlyMap<string, string> {
+  const found = new Map<string, string>()
+  for (const [, name = '', ...values] of text.matchAll(ATTRIBUTE))
+    found.set(name.toLowerCase(), values.find((value) => value !== undefined) ?? '')
+  return found
 }
 
 /** Never rejects. */

@@ -2,7 +2,18 @@ import { createPrivateKey } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { parseCertificates } from '../../../src/crypto/certificate.ts'
 import { keyMatchesCertificate, loadPkcs12, loadPrivateKey } from '../../../src/crypto/credentials.ts'
+import {
+  der,
+  derInteger,
+  derOctetString,
+  derOid,
+  derSequence,
+  readDer,
+  readDerAll,
+  readDerSequence
+} from '../../../src/crypto/der.ts'
 import { signingKeyFrom } from '../../../src/crypto/signature.ts'
+import { toPem } from '../../../src/crypto/trust-store.ts'
 import { DataError } from '../../../src/errors.ts'
 import { Secret } from '../../../src/secret.ts'
 import keyFiles from '../../vectors/key-files.json' with { type: 'json' }
@@ -125,3 +136,99 @@ describe('PKCS#12', () => {
     expect(JSON.stringify(error) + error.message).not.toContain('hunter')
   })
 })
+
+describe('files that are made to cost time', () => {
+  /** `60 ...` with the right length. */
+  const sequence = (...parts: Uint8Array[]) => derSequence(...parts)
+  const algorithm = (oid: string, ...parameters: Uint8Array[]) =>
+    sequence(derOid(oid), sequence(...parameters))
+  const encrypted = (scheme: Uint8Array) => sequence(scheme, derOctetString(new Uint8Array(48)))
+  const pbes2 = (kdf: Uint8Array) =>
+    algorithm(
+      '1.2.840.113549.1.5.13',
+      kdf,
+      sequence(derOid('2.16.840.1.101.3.4.1.42'), derOctetString(new Uint8Array(16)))
+    )
+  const salt = derOctetString(new Uint8Array(8))
+  const pbkdf2 = (rounds: number) => algorithm('1.2.840.113549.1.5.12', salt, derInteger(rounds))
+  const scrypt = (n: number, r: number, p: number) =>
+    algorithm('1.3.6.1.4.1.11591.4.11', salt, derInteger(n), derInteger(r), derInteger(p))
+
+  // Two thousand million rounds take most of an hour.
+  it.each([
+    ['PBKDF2', encrypted(pbes2(pbkdf2(0x7fff_ffff)))],
+    ['scrypt', encrypted(pbes2(scrypt(1 << 14, 1, 1 << 17)))],
+    [
+      'the schemes of PKCS#12',
+      encrypted(algorithm('1.2.840.113549.1.12.1.3', salt, derInteger(0x7fff_ffff)))
+    ],
+    ['PBES1', encrypted(algorithm('1.2.840.113549.1.5.10', salt, derInteger(0x7fff_ffff)))]
+  ])('an encrypted key asks for no more rounds of %s than a second or two', async (_what, der) => {
+    const pem = Buffer.from(toPem('ENCRYPTED PRIVATE KEY', der))
+    for (const bytes of [der, pem]) {
+      const error = await errorOf(() => loadPrivateKey(bytes, PASSWORD))
+      expect(error.code).toBe('private-key-unreadable')
+      expect(error.message).toContain('rounds')
+    }
+  })
+
+  it('as many rounds as anybody recommends are taken', async () => {
+    const der = encrypted(pbes2(pbkdf2(600_000)))
+    expect((await errorOf(() => loadPrivateKey(der, PASSWORD))).code).toBe('private-key-wrong-password')
+  })
+
+  it('beginnings of keys without an end are passed over at once', async () => {
+    const beginnings = '-----BEGIN PRIVATE KEY-----\n'.repeat(300_000)
+    expect((await errorOf(() => loadPrivateKey(Buffer.from(beginnings)))).code).toBe('private-key-unreadable')
+    const whole = Buffer.concat([Buffer.from(beginnings), file('rsa.key')])
+    expect(loadPrivateKey(whole).asymmetricKeyType).toBe('rsa')
+  })
+
+  it.each(['rsa.modern.p12', 'rsa.legacy.p12'] as const)(
+    '%s with a count of rounds that has no end is refused',
+    async (name) => {
+      const bytes = file(name)
+      // Every count of rounds in OpenSSL's files is 2048: INTEGER, two bytes.
+      const counts = [...bytes.keys()].filter((at) =>
+        bytes.subarray(at, at + 4).equals(Buffer.from([2, 2, 8, 0]))
+      )
+      expect(counts.length).toBeGreaterThan(0)
+      for (const at of counts) {
+        // Without the MAC, which would not be right any more, unless it is the one that asks.
+        const isMac = at > withoutMac(bytes).length
+        const grown = growInteger(bytes, at, Buffer.from([2, 4, 0x7f, 0xff, 0xff, 0xff]))
+        const error = await errorOf(() => loadPkcs12(isMac ? grown : withoutMac(grown), PASSWORD))
+        expect(error.code).toBe('pkcs12-unsupported')
+        expect(error.message).toContain('rounds')
+      }
+    }
+  )
+})
+
+/** A PFX is version, contents, and perhaps a MAC over the contents (RFC 7292 section 4). */
+function withoutMac(bytes: Buffer): Buffer {
+  const parts = readDerSequence(bytes) ?? []
+  return Buffer.from(derSequence(...parts.slice(0, 2).map(({ encoding }) => encoding)))
+}
+
+/** The file with another element at `at`, and every length around it put right. */
+function growInteger(bytes: Buffer, at: number, element: Buffer): Buffer {
+  const first = readDer(bytes)
+  if (first === undefined) throw new Error('no DER')
+  return Buffer.from(rebuilt(bytes, at, element))
+
+  function rebuilt(part: Uint8Array, place: number, replacement: Uint8Array): Uint8Array {
+    const outer = readDer(part)
+    if (outer === undefined) throw new Error('no DER')
+    if (place === 0) return replacement
+    const header = outer.encoding.length - outer.contents.length
+    const children: Uint8Array[] = []
+    let begin = header
+    for (const { encoding } of readDerAll(outer.contents) ?? []) {
+      const end = begin + encoding.length
+      children.push(place >= begin && place < end ? rebuilt(encoding, place - begin, replacement) : encoding)
+      begin = end
+    }
+    return der(outer.tag, ...children)
+  }
+}

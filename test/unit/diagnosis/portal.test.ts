@@ -10,6 +10,23 @@ import type { CommandRunner } from '../../../src/host/commands.ts'
 const URL_TEXT = 'http://probe.example/generate_204'
 const CHALLENGE = '0123456789abcdef'
 
+describe('a page that is made to cost time', () => {
+  // Patterns that try again from every position would need minutes for these.
+  it.each([
+    ['links that never end', '<a '],
+    ['a refresh that never ends', '<meta http-equiv=refresh '],
+    ['contents without an end', '<meta http-equiv=refresh content = '],
+    ['addresses without an end', `<meta http-equiv=refresh content="${'url '.repeat(400)}`],
+    ['white space', '<a                                                            ']
+  ])('is read in no time: %s', (_what, piece) => {
+    const body = `<form>${piece.repeat(Math.ceil(2_000_000 / piece.length))}`
+    expect(readProbeAnswer(new URL(URL_TEXT), CHALLENGE, { status: 200, headers: {}, body })).toEqual({
+      outcome: 'portal-page',
+      portalUrl: null
+    })
+  })
+})
+
 describe('the captive portal API (RFC 8908)', () => {
   it('is read as the examples of section 6 are', () => {
     expect(
