@@ -176,15 +176,20 @@ export interface CertificateDescription {
 export function describeCertificate(certificate: Uint8Array): CertificateDescription {
   const [bytes] = parseCertificates(certificate)
   const parsed = new X509Certificate(bytes ?? certificate)
-  return {
-    subject: subjectText(parsed),
-    issuer: issuerText(parsed),
-    serialNumber: parsed.serialNumber,
-    subjectAltName: parsed.subjectAltName,
-    notBefore: new Date(parsed.validFrom).toISOString(),
-    notAfter: new Date(parsed.validTo).toISOString(),
-    key: keyText(parsed.publicKey),
-    fingerprint: createHash('sha256').update(parsed.raw).digest('hex')
+  try {
+    return {
+      subject: subjectText(parsed),
+      issuer: issuerText(parsed),
+      serialNumber: parsed.serialNumber,
+      subjectAltName: parsed.subjectAltName,
+      notBefore: new Date(parsed.validFrom).toISOString(),
+      notAfter: new Date(parsed.validTo).toISOString(),
+      key: keyText(parsed.publicKey),
+      fingerprint: createHash('sha256').update(parsed.raw).digest('hex')
+    }
+  } catch (cause) {
+    // Key and dates are only looked at when they are asked for.
+    throw new DataError('certificate-unreadable', 'The certificate is damaged.', { cause })
   }
 }
 

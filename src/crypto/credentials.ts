@@ -168,18 +168,28 @@ export async function loadPkcs12(bytes: Uint8Array, password?: Secret): Promise<
   return { privateKey, certificate, chain: orderChain(certificate, certificates) }
 }
 
-/** The others, each after the one that it issued; those that link to nothing at the end. */
+/** The others, each after the one that it issued; those that link to nothing at the end, and what is no certificate nowhere. */
 function orderChain(leaf: Uint8Array, certificates: readonly Uint8Array[]): Uint8Array[] {
-  const rest = new Set(certificates.filter((certificate) => certificate !== leaf))
-  const chain: Uint8Array[] = []
-  for (let current: Uint8Array | undefined = leaf; current !== undefined; ) {
-    const subject = new X509Certificate(current)
-    const issuer: Uint8Array | undefined = [...rest].find((candidate) =>
-      subject.checkIssued(new X509Certificate(candidate))
-    )
-    if (issuer !== undefined) chain.push(issuer)
-    if (issuer !== undefined) rest.delete(issuer)
-    current = issuer
+  const rest = new Map<Uint8Array, X509Certificate>()
+  for (const certificate of certificates) {
+    const parsed = certificate === leaf ? undefined : parsedCertificate(certificate)
+    if (parsed !== undefined) rest.set(certificate, parsed)
   }
-  return [...chain, ...rest]
+  const chain: Uint8Array[] = []
+  for (let subject = parsedCertificate(leaf); subject !== undefined; ) {
+    const issued = subject
+    const issuer = [...rest].find(([, candidate]) => issued.checkIssued(candidate))
+    if (issuer !== undefined) chain.push(issuer[0])
+    if (issuer !== undefined) rest.delete(issuer[0])
+    subject = issuer?.[1]
+  }
+  return [...chain, ...rest.keys()]
+}
+
+function parsedCertificate(certificate: Uint8Array): X509Certificate | undefined {
+  try {
+    return new X509Certificate(certificate)
+  } catch {
+    return undefined
+  }
 }

@@ -95,6 +95,8 @@ export function nearestKeyword(word: string): string | undefined {
   if (best !== undefined) return best
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
   for (const keyword of KEYWORDS.keys()) {
+    // As many edits are needed at least: a long word is not compared with all of them.
+    if (Math.abs(word.length - keyword.length) >= bestDistance) continue
     const distance = editDistance(word, keyword)
     if (distance < bestDistance) {
       best = keyword

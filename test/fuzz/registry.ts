@@ -3,8 +3,14 @@
  * @module
  */
 import type { FuzzTarget } from './target.ts'
+import { CRYPTO_TARGETS } from './targets/crypto.ts'
 import { PACKET_TARGETS } from './targets/packets.ts'
 import { STREAM_TARGETS } from './targets/streams.ts'
 import { WIRE_TARGETS } from './targets/wire.ts'
 
-export const TARGETS: readonly FuzzTarget[] = [...WIRE_TARGETS, ...PACKET_TARGETS, ...STREAM_TARGETS]
+export const TARGETS: readonly FuzzTarget[] = [
+  ...WIRE_TARGETS,
+  ...PACKET_TARGETS,
+  ...STREAM_TARGETS,
+  ...CRYPTO_TARGETS
+]

@@ -87,4 +87,15 @@ describe('parts of a certificate', () => {
     const client = issueClientCertificate(root, ['user@example'], VALID, 'rsa')
     expect(describeCertificate(client.certificate).key).toBe('rsa-2048')
   })
+
+  it('says of one whose key or dates cannot be read that it is damaged, and nothing of OpenSSL', () => {
+    const { subjectPublicKeyInfo } = certificateFields(server.certificate) ?? {}
+    if (subjectPublicKeyInfo === undefined) throw new Error('no fields')
+    const badKey = Buffer.from(server.certificate)
+    // The point of a P-256 key: 04 and two coordinates.
+    badKey[badKey.indexOf(subjectPublicKeyInfo) + subjectPublicKeyInfo.length - 65] = 5
+    const badDate = Buffer.from(server.certificate)
+    badDate.write('99', badDate.indexOf('270502') + 2)
+    for (const damaged of [badKey, badDate]) expect(() => describeCertificate(damaged)).toThrow(DataError)
+  })
 })

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { parseCertificates } from '../../../src/crypto/certificate.ts'
 import { keyMatchesCertificate, loadPkcs12, loadPrivateKey } from '../../../src/crypto/credentials.ts'
 import {
+  contextTag,
   der,
   derInteger,
   derOctetString,
@@ -136,6 +137,31 @@ describe('PKCS#12', () => {
     expect(JSON.stringify(error) + error.message).not.toContain('hunter')
   })
 })
+
+describe('a PKCS#12 file with something that is no certificate in it', () => {
+  it('opens all the same: it belongs to no chain', async () => {
+    const certificates = [Buffer.from(ecCertificate ?? []), Buffer.from([0x30, 3, 2, 1, 5])]
+    const { privateKey, chain } = await loadPkcs12(plainPkcs12(file('ec.der'), certificates), PASSWORD)
+    expect(privateKey.equals(EC)).toBe(true)
+    expect(chain).toEqual([])
+  })
+})
+
+/** A PFX without any protection (RFC 7292 section 4). */
+function plainPkcs12(pkcs8: Buffer, certificates: readonly Buffer[]): Uint8Array {
+  const DATA = derOid('1.2.840.113549.1.7.1')
+  const explicit = (...parts: Uint8Array[]) => der(contextTag(0), ...parts)
+  const contentInfo = (contents: Uint8Array) => derSequence(DATA, explicit(derOctetString(contents)))
+  const keyBag = derSequence(derOid('1.2.840.113549.1.12.10.1.1'), explicit(pkcs8))
+  const certificateBags = certificates.map((certificate) =>
+    derSequence(
+      derOid('1.2.840.113549.1.12.10.1.3'),
+      explicit(derSequence(derOid('1.2.840.113549.1.9.22.1'), explicit(derOctetString(certificate))))
+    )
+  )
+  const safe = contentInfo(derSequence(keyBag, ...certificateBags))
+  return derSequence(derInteger(3), contentInfo(derSequence(safe)))
+}
 
 describe('files that are made to cost time', () => {
   /** `60 ...` with the right length. */
