@@ -10,7 +10,6 @@ import type { PeerLink } from '../dataplane/peer-link.ts'
 import type { IkeSession } from '../ike/session.ts'
 import type { Logger } from '../log.ts'
 import { formatEndpoint } from '../transport/failure.ts'
-import type { StreamTransport } from '../transport/stream.ts'
 import type { Transport, TransportFailure, TransportHandlers } from '../transport/types.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { UdpService } from './listeners.ts'
@@ -76,7 +75,7 @@ export class Carriers {
     udp.setHandlers(this.#events)
   }
 
-  addStream(transport: StreamTransport, nowMs: number): void {
+  addStream(transport: Transport, nowMs: number): void {
     const { path } = transport
     const stream: Stream = {
       path,

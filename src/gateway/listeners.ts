@@ -4,7 +4,7 @@
  */
 import { toPem } from '../crypto/trust-store.ts'
 import type { Logger } from '../log.ts'
-import type { StreamTransport } from '../transport/stream.ts'
+import type { Transport } from '../transport/types.ts'
 import { UdpServer } from '../transport/udp-server.ts'
 import { ConnectionLimits } from './connection-limits.ts'
 import type { ListeningAddress } from './events.ts'
@@ -15,7 +15,7 @@ export interface ListenersSurroundings {
   readonly limits: GatewayLimits
   readonly log: Logger
   /** A stream that began with the prefix. */
-  onStream(transport: StreamTransport): void
+  onStream(transport: Transport): void
 }
 
 /** What the rest of the gateway uses of a `UdpServer`. */

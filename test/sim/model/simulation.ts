@@ -1,0 +1,370 @@
+/**
+ * One session of a seed, from its first packet to what it leaves behind: it comes up, meets its faults, has to come back when they are
+ * over, agrees with the other end, and ends.
+ * @module
+ */
+import type { VpnSession } from '../../../src/client/session.ts'
+import type { SessionInfo } from '../../../src/ike/session.ts'
+import { Auditor, type WatchedChild } from './auditor.ts'
+import { ClientMachine } from './client-machine.ts'
+import type { FaultCounts } from './faults.ts'
+import { GatewayMachine } from './gateway-machine.ts'
+import { InnerTraffic } from './inner-traffic.ts'
+import { Network } from './network.ts'
+import { type Plan, type Profile, planOf } from './plan.ts'
+import { Trouble } from './trouble.ts'
+import { World } from './world.ts'
+
+/** On a network without faults: the ladder, IKE_SA_INIT, IKE_AUTH, and the first question answered. */
+const UP_MS = 5_000
+/**
+ * From the end of the last fault to the first answer. A climb that has just failed is tried again after 30 s at most; then the ladder
+ * takes up to 5 s.
+ */
+const BACK_MS = 40_000
+/** After that, time for exchanges that were put off, and for whatever was left in doubt. */
+const REST_MS = 240_000
+/** A clean end: DELETE and its answer. */
+const END_MS = 10_000
+/** The gateway keeps an SA without a path for five minutes (RFC 4555 section 3.11), after it has asked whether its peer lives. */
+const ORPHAN_MS = 400_000
+/** The same for the client, of time in which it could have found out. */
+const CLIENT_ORPHAN_MS = 90_000
+const LOOK_MS = 1_000
+/** More than any sound session of these needs. */
+const LIMITS = {
+  sessions: 16,
+  children: 24,
+  tasks: 32,
+  streams: 48,
+  paths: 512,
+  transports: 32,
+  timers: 256,
+  queuedBytes: 4_194_304
+} as const
+
+export interface Outcome {
+  readonly seed: number
+  readonly profile: Profile
+  /** Undefined: all was well. */
+  readonly problem: string | undefined
+  readonly invariant: string | undefined
+  readonly faults: FaultCounts
+  readonly simulatedMs: number
+  readonly steps: number
+  readonly sessions: number
+  readonly packets: number
+  /** From the end of the faults to the first answer. */
+  readonly backAfterMs: number | undefined
+  /** Of everything that happened. */
+  readonly hash: string
+  readonly last: readonly string[]
+}
+
+export interface SimulationOptions {
+  readonly seed: number
+  readonly profile?: Profile | undefined
+  readonly onLine?: ((line: string) => void) | undefined
+  /** Breaks the code under test, to show that an invariant notices. */
+  readonly sabotage?: ((simulation: Simulation) => void) | undefined
+}
+
+export class Simulation {
+  readonly world: World
+  readonly network: Network
+  readonly auditor: Auditor
+  readonly gateway: GatewayMachine
+  readonly traffic: InnerTraffic
+  readonly plan: Plan
+  readonly trouble: Trouble
+  readonly #options: SimulationOptions
+  readonly #missingSince = new Map<WatchedChild, number>()
+  #client: ClientMachine | undefined
+  #clients = 0
+  #isStriking = false
+  #isTalking = true
+  #backAfterMs: number | undefined
+
+  constructor(options: SimulationOptions) {
+    this.#options = options
+    this.world = new World(options.seed)
+    if (options.onLine !== undefined) this.world.trace.onLine = options.onLine
+    this.plan = planOf(this.world, options.profile)
+    this.network = new Network(this.world)
+    this.network.nat.idleMs = this.plan.natIdleMs
+    this.auditor = new Auditor(this.world)
+    this.gateway = new GatewayMachine(
+      this.world,
+      this.network,
+      this.auditor,
+      this.plan.gateway,
+      this.plan.isCluster,
+      (packet) => this.traffic.atGateway(packet)
+    )
+    this.network.gateway = this.gateway
+    this.traffic = new InnerTraffic(
+      this.world,
+      () => this.#client?.tun,
+      () => this.gateway.tun
+    )
+    this.trouble = new Trouble(this.world, this.plan, {
+      network: this.network,
+      gateway: this.gateway,
+      auditor: this.auditor,
+      client: () => this.client,
+      startClient: () => this.#startClient()
+    })
+  }
+
+  get client(): ClientMachine {
+    if (this.#client === undefined) throw new Error('there is no client yet')
+    return this.#client
+  }
+
+  async run(): Promise<Outcome> {
+    const { seed, sabotage } = this.#options
+    try {
+      await this.gateway.start()
+      await this.#startClient()
+      sabotage?.(this)
+      this.#look()
+      this.#talk()
+      await this.#live()
+    } catch (error) {
+      this.world.broken('engine', error instanceof Error ? (error.stack ?? error.message) : String(error))
+    }
+    const { world, auditor, traffic } = this
+    const { violation } = world
+    return {
+      seed,
+      profile: this.plan.profile,
+      problem: violation?.message,
+      invariant: violation?.invariant,
+      faults: world.faults,
+      simulatedMs: world.now,
+      steps: world.clock.steps,
+      sessions: auditor.sessions.filter(({ side, isEstablished }) => side === 'client' && isEstablished)
+        .length,
+      packets: traffic.answered + traffic.receivedDown,
+      backAfterMs: this.#backAfterMs,
+      hash: world.trace.hash,
+      last: world.trace.last(violation === undefined ? 0 : 120)
+    }
+  }
+
+  async #live(): Promise<void> {
+    const { world, plan } = this
+    if (!(await this.#until(UP_MS, () => this.traffic.answered > 0))) {
+      world.broken('comes-up', `no answer within ${UP_MS} ms on a network without faults`)
+      return
+    }
+    this.#isStriking = true
+    this.#strikeSoon()
+    await this.#until(plan.activeMs, () => false)
+    this.#isStriking = false
+    await this.trouble.calm()
+    const calmAt = world.now
+    if (!(await this.#until(BACK_MS, () => this.traffic.lastAnswerAt > calmAt + 1))) {
+      world.broken('comes-back', `no answer within ${BACK_MS} ms of a network without faults`)
+      return
+    }
+    this.#backAfterMs = world.now - calmAt
+    if (!(await this.#until(REST_MS, () => this.#disagreement() === undefined)))
+      world.broken('agreement', `${this.#disagreement()} after ${REST_MS} ms without faults`)
+    await this.#end()
+  }
+
+  async #end(): Promise<void> {
+    const { world, client, gateway, network } = this
+    this.#isTalking = false
+    client.session.stop()
+    if (!(await this.#until(END_MS, () => client.state !== 'running')))
+      world.broken('ends', `the client had not ended ${END_MS} ms after it was asked to`)
+    await this.#until(2_000, () => false)
+    const left = {
+      timers: client.clock.armed,
+      sockets: network.socketCount,
+      connections: client.connections.size
+    }
+    for (const [what, count] of Object.entries(left))
+      if (count > 0) world.broken('spis', `the client left ${count} ${what} behind`)
+    const isClean = (): boolean => this.#gatewayLeftovers() === ''
+    if (!(await this.#until(ORPHAN_MS, isClean)))
+      world.broken('spis', `the gateway still has ${this.#gatewayLeftovers()} after ${ORPHAN_MS} ms`)
+    gateway.core?.driver.dispose()
+  }
+
+  #gatewayLeftovers(): string {
+    const { core } = this.gateway
+    if (core === undefined) return 'nothing: it is not there'
+    const { responder, carriers, pool, clients } = core
+    const left = {
+      sessions: responder.sessions.length,
+      'half-open sessions': responder.halfOpen,
+      streams: carriers.streamCount,
+      'UDP sockets': carriers.udpCount,
+      leases: pool.leased,
+      clients: clients?.size ?? 0
+    }
+    return Object.entries(left)
+      .filter(([, count]) => count > 0)
+      .map(([what, count]) => `${count} ${what}`)
+      .join(', ')
+  }
+
+  #until(limitMs: number, isDone: () => boolean): Promise<boolean> {
+    const { world } = this
+    return world.clock
+      .run(
+        limitMs,
+        () => world.violation !== undefined || isDone(),
+        () => this.#afterStep()
+      )
+      .then((done) => done || world.violation !== undefined)
+  }
+
+  async #startClient(): Promise<void> {
+    this.#client = await ClientMachine.start(
+      this.world,
+      this.network,
+      this.gateway,
+      this.auditor,
+      { ...this.plan.client, order: this.plan.order },
+      ++this.#clients,
+      (packet) => this.traffic.atClient(packet)
+    )
+    this.#client.session satisfies VpnSession
+  }
+
+  // ---- what goes on meanwhile
+
+  #strikeSoon(): void {
+    const { faultEveryMs } = this.plan
+    this.world.clock.setTimer(this.world.between(0, 2 * faultEveryMs), () => {
+      if (!this.#isStriking) return
+      this.trouble.strike()
+      this.#strikeSoon()
+    })
+  }
+
+  #talk(): void {
+    const { packetEveryMs, pushes } = this.plan
+    this.world.clock.setTimer(this.world.between(0, 2 * packetEveryMs), () => {
+      if (!this.#isTalking) return
+      const { client } = this
+      if (client.clock.isRunning && client.state === 'running') {
+        const address = client.tunnel.virtualAddresses.find((one) => !one.includes(':'))
+        this.traffic.clientAddress = address
+        this.traffic.ask()
+      }
+      if (pushes) this.traffic.push()
+      this.#talk()
+    })
+  }
+
+  // ---- what must hold
+
+  #afterStep(): void {
+    const { state, error } = this.client
+    if (state === 'failed') this.world.broken('comes-back', `the client gave up: ${String(error)}`)
+  }
+
+  #look(): void {
+    this.world.clock.setTimer(LOOK_MS, () => {
+      this.#lookAtBeliefs()
+      this.#lookAtMemory()
+      this.#look()
+    })
+  }
+
+  /** Every SA that one end believes in is known to the other, or given up within its bound. */
+  #lookAtBeliefs(): void {
+    const { auditor, network, client, gateway } = this
+    const couldTell =
+      network.filters.size === 0 &&
+      network.clientAddress !== undefined &&
+      client.clock.isRunning &&
+      gateway.isServing
+    for (const child of [...auditor.childrenOf('client'), ...auditor.childrenOf('gateway')]) {
+      if (auditor.otherHalf(child) !== undefined) {
+        this.#missingSince.delete(child)
+        continue
+      }
+      const isClient = child.owner.side === 'client'
+      if (isClient && !couldTell) {
+        this.#missingSince.delete(child)
+        continue
+      }
+      const since = this.#missingSince.get(child) ?? this.world.now
+      this.#missingSince.set(child, since)
+      const forMs = this.world.now - since
+      if (forMs > (isClient ? CLIENT_ORPHAN_MS : ORPHAN_MS))
+        this.world.broken('beliefs', `the ${child.owner.side} believed for ${forMs} ms in an SA of its own`)
+    }
+  }
+
+  #lookAtMemory(): void {
+    const { gateway, client, auditor } = this
+    const { core } = gateway
+    const queued = [...client.connections, ...gateway.connections].reduce(
+      (sum, one) => sum + one.queuedBytes,
+      0
+    )
+    const tasks = [...auditor.living('client'), ...auditor.living('gateway')].map(({ session }) => {
+      const { tasksQueued, tasksActive } = session.info()
+      return tasksQueued.length + tasksActive.length
+    })
+    const sizes: Record<keyof typeof LIMITS, number> = {
+      sessions: core?.responder.sessions.length ?? 0,
+      children: Math.max(auditor.childrenOf('client').length, auditor.childrenOf('gateway').length),
+      tasks: Math.max(0, ...tasks),
+      streams: core?.carriers.streamCount ?? 0,
+      paths: gateway.pathCount,
+      transports: client.connections.size + this.network.socketCount,
+      timers: Math.max(client.clock.armed, gateway.clock?.armed ?? 0),
+      queuedBytes: queued
+    }
+    for (const [what, limit] of Object.entries(LIMITS)) {
+      const size = sizes[what as keyof typeof LIMITS]
+      if (size > limit) this.world.broken('memory', `${size} ${what}, and ${limit} are enough`)
+    }
+  }
+
+  /** @returns in what the two ends do not agree just now; undefined: in nothing */
+  #disagreement(): string | undefined {
+    const { client, gateway, auditor } = this
+    const session = client.ike
+    if (session === undefined) return 'the client has no session'
+    const mine = auditor.of(session)
+    const ours = auditor.childrenOf('client').filter(({ owner }) => owner === mine)
+    if (ours.length === 0) return 'the client has no Child SA'
+    const halves = ours.map((child) => auditor.otherHalf(child))
+    const peer = halves.find((half) => half !== undefined)?.owner.session
+    if (peer === undefined) return 'a Child SA of the client has no other half'
+    const [a, b] = [session.info(), peer.info()]
+    const [here, there] = [spisOf(a, 'spiIn', 'spiOut'), spisOf(b, 'spiOut', 'spiIn')]
+    if (here !== there) return `the client has the Child SAs ${here}, the gateway ${there}`
+    for (const info of [a, b]) {
+      if (info.state !== 'ESTABLISHED') return `an IKE SA is ${info.state}`
+      if (info.predecessors.length > 0) return 'a replaced IKE SA was left behind'
+      if (info.tasksActive.length + info.tasksQueued.length > 0) return `${info.tasksActive.join()} goes on`
+    }
+    if (a.initiatorSpi !== b.initiatorSpi || a.responderSpi !== b.responderSpi) return 'different IKE SAs'
+    if (a.nextRequestId !== b.expectedRequestId || b.nextRequestId !== a.expectedRequestId)
+      return 'the Message IDs differ'
+    return gateway.isServing === true ? undefined : 'the gateway is not there'
+  }
+}
+
+/** Those that are not about to go. */
+function spisOf({ childSas }: SessionInfo, first: 'spiIn' | 'spiOut', second: 'spiIn' | 'spiOut'): string {
+  return childSas
+    .filter(({ state }) => state !== 'DELETED')
+    .map((child) => `${child[first]}/${child[second]}`)
+    .sort()
+    .join(' ')
+}
+
+export function simulate(options: SimulationOptions): Promise<Outcome> {
+  return new Simulation(options).run()
+}
