@@ -16,7 +16,7 @@ const USAGE = `Usage: npm run sim -- [--seeds N] [--from N] [--profile NAME] [--
   --seeds N       worlds to simulate (default 1000)
   --from N        first seed (default 1)
   --profile NAME  ${PROFILES.join(', ')}; default: whatever the seed gives
-  --workers N     processes (default: one for each processor)
+  --workers N     processes (default: one for each processor; 0: this one)
   --json          the figures as one JSON document
   --seed N        one world again, exactly as it was
   --trace         prints everything that happens in it`
@@ -51,6 +51,8 @@ async function simulateMany(first: number, seeds: number, workers: number, profi
     next += batch.length
     return batch
   }
+  for (let batch = workers === 0 ? take() : []; batch.length > 0; batch = take())
+    for (const wish of batch) count(tally, await simulate(wish))
   await Promise.all(
     Array.from({ length: workers }, async (_, index) => {
       const child = fork(fileURLToPath(import.meta.url), ['--worker', String(index)])
@@ -105,7 +107,7 @@ async function main(): Promise<number> {
   }
   const profile = PROFILES.find((name) => name === values.profile)
   const numbers = [values.seeds, values.from, values.workers, values.seed ?? '1'].map(Number)
-  const isWrong = numbers.some((number) => !Number.isInteger(number) || number < 1)
+  const isWrong = numbers.some((number) => !Number.isInteger(number) || number < 0)
   if (values.help || isWrong || (values.profile !== undefined && profile === undefined)) {
     console.log(USAGE)
     return values.help ? 0 : 64

@@ -3,7 +3,7 @@ import { PROFILES } from './model/plan.ts'
 import { simulate } from './model/simulation.ts'
 
 /** `npm run sim -- --seeds N` simulates more of them. */
-const SEEDS_A_PROFILE = 25
+const SEEDS_A_PROFILE = 12
 
 async function problems(profile: (typeof PROFILES)[number]): Promise<string[]> {
   const found: string[] = []

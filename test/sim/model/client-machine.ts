@@ -127,7 +127,8 @@ export class ClientMachine {
     })
     this.#auditor.setEnd('client', {
       handedOver: () => this.tun.handedOver,
-      takes: (session) => this.session.link?.driver.session === session && tunnel.report().children.size > 0
+      effects: () => this.tun.handedOver,
+      takes: (session) => this.session.link?.driver.session === session && tunnel.hasChildren
     })
     void this.session
       .run()
@@ -180,6 +181,8 @@ export class ClientMachine {
   // ---- transports
 
   async #open({ kind }: Candidate, signal: AbortSignal, timeoutMs: number): Promise<Opened> {
+    // Code of a process that is no more may still be called; nothing comes of it.
+    if (this.state === 'killed') return new Promise(() => undefined)
     const opened = kind === 'udp' ? this.#openUdp() : await this.#openStream(kind, signal, timeoutMs)
     if ('failure' in opened) return opened
     this.openTransports++

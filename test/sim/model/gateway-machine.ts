@@ -57,7 +57,7 @@ interface Running {
 export class GatewayMachine implements GatewaySide {
   /** Counts machines, and restarts of one. */
   life = 0
-  faults = 0
+  #moves = 0
   readonly #world: World
   readonly #network: Network
   readonly #auditor: Auditor
@@ -87,6 +87,7 @@ export class GatewayMachine implements GatewaySide {
     this.#onTun = onTun
     auditor.setEnd('gateway', {
       handedOver: () => this.#running?.tun.handedOver ?? 0,
+      effects: () => (this.#running?.tun.handedOver ?? 0) + this.#moves,
       takes: () => this.#running !== undefined
     })
   }
@@ -214,6 +215,7 @@ export class GatewayMachine implements GatewaySide {
         openDevice: async () => ({ tun, close: async () => tun.release() }),
         openListeners: async (_, around) => this.#listen(around),
         onEvent: (event) => {
+          if (event.event === 'client-moved') this.#moves++
           if (event.event !== 'error') this.#world.note(`gateway ${event.event}`, detailOf(event))
           else this.#fault(event.message)
         }
@@ -240,7 +242,6 @@ export class GatewayMachine implements GatewaySide {
   }
 
   #fault(message: string): void {
-    this.faults++
     this.#world.broken('engine', `the gateway's IKE engine threw: ${message}`)
   }
 

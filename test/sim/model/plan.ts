@@ -81,7 +81,7 @@ export function planOf(world: World, profile?: Profile): Plan {
     isCluster,
     natIdleMs: world.pick([120_000, 60_000, 15_000]),
     faultEveryMs: world.between(800, 5_000),
-    activeMs: world.between(20_000, 60_000),
+    activeMs: world.between(10_000, 40_000),
     packetEveryMs: world.pick([50, 150, 400]),
     pushes: world.chance(0.5)
   }
