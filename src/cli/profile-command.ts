@@ -2,8 +2,6 @@
  * `ikestream profile`: which profiles there are, and what one of them comes to.
  * @module
  */
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import { ExitCode, IkestreamError, InputError } from '../errors.ts'
 import { directories } from '../host/directories.ts'
@@ -11,6 +9,7 @@ import { addConnectionOptions, EffectiveOptions } from './connection-options.ts'
 import { addExamples } from './examples.ts'
 import { nearest } from './nearest.ts'
 import { findProfile } from './profile.ts'
+import { type ProfileFile, profileFiles } from './profile-files.ts'
 import { settingLines, settingsOf } from './profile-report.ts'
 import type { Profile } from './profile-type.ts'
 import { Reporter, SCHEMA_VERSION } from './reporter.ts'
@@ -75,7 +74,7 @@ function showProfile(name: string, command: Command, flags: ProfileFlags): numbe
 }
 
 function notFound(name: string): never {
-  const names = profileNames().map((profile) => profile.name)
+  const names = profileFiles(directories().profiles).map((profile) => profile.name)
   const near = nearest(name, names)
   throw new InputError('profile-not-found', `There is no profile ${JSON.stringify(name)}.`, {
     hint:
@@ -89,7 +88,7 @@ function notFound(name: string): never {
 
 function listProfiles(flags: ProfileFlags): number {
   const reporter = reporterFor(flags)
-  const profiles = profileNames().map(describe)
+  const profiles = profileFiles(directories().profiles).map(describe)
   if (flags.json === true) printDocument({ profiles })
   else {
     const width = Math.max(0, ...profiles.map(({ name }) => name.length))
@@ -100,33 +99,13 @@ function listProfiles(flags: ProfileFlags): number {
   return ExitCode.ok
 }
 
-function describe({ name, path }: { readonly name: string; readonly path: string }): FoundProfile {
+function describe({ name, path }: ProfileFile): FoundProfile {
   try {
     const profile: Profile | undefined = findProfile(path, [])
     return { name, path, server: profile?.server ?? null, problem: null }
   } catch (error) {
     if (!(error instanceof IkestreamError)) throw error
     return { name, path, server: null, problem: error.message }
-  }
-}
-
-/** Those that a name finds: the first folder wins. */
-function profileNames(): { readonly name: string; readonly path: string }[] {
-  const found = new Map<string, string>()
-  for (const directory of directories().profiles)
-    for (const file of filesOf(directory)) {
-      const name = /^([A-Za-z0-9_.@+-]+)\.toml$/.exec(file)?.[1]
-      if (name !== undefined && !found.has(name)) found.set(name, join(directory, file))
-    }
-  return [...found].map(([name, path]) => ({ name, path })).sort((a, b) => (a.name < b.name ? -1 : 1))
-}
-
-/** A folder that is not there, or closed to this user, holds nothing. */
-function filesOf(directory: string): string[] {
-  try {
-    return readdirSync(directory)
-  } catch {
-    return []
   }
 }
 

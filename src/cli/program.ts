@@ -6,6 +6,7 @@
  * @module
  */
 import { type Argument, Command, Option } from 'commander'
+import { NAMES_COMMAND } from './completion/hidden-command.ts'
 import { addExamples } from './examples.ts'
 import { version } from './version.ts'
 
@@ -46,7 +47,12 @@ const COMMAND_GROUPS: readonly CommandGroup[] = [
     OTHER,
     {
       lab: async () => (await import('./lab/lab-command.ts')).addLabCommand,
-      demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand
+      completion: async () => {
+        const { addCompletionCommand } = await import('./completion-command.ts')
+        return (program) => addCompletionCommand(program, buildProgram)
+      },
+      demo: async () => (await import('./demo/demo-command.ts')).addDemoCommand,
+      [NAMES_COMMAND]: async () => (await import('./completion/names-command.ts')).addNamesCommand
     }
   ]
 ]

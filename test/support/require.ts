@@ -24,6 +24,12 @@ export type Requirement =
   | 'ping'
   | 'resolvers'
   | 'systemd-analyze'
+  | 'script'
+  | 'bash'
+  | 'zsh'
+  | 'fish'
+  | 'tmux'
+  | 'groff'
 
 interface Probe {
   readonly missing: string
@@ -134,6 +140,12 @@ const PROBES: Readonly<Record<Requirement, Probe>> = {
   curl: program('curl'),
   socat: program('socat'),
   ping: program('ping', 'iputils-ping'),
+  script: program('script', 'bsdutils'),
+  bash: program('bash'),
+  zsh: program('zsh'),
+  fish: program('fish'),
+  tmux: program('tmux'),
+  groff: program('groff'),
   resolvers: {
     missing:
       'IKESTREAM_TEST_RESOLVERS names no folder with systemd-resolved, openresolv and resolvconf, or there is no dbus-daemon, or no overlay file system',
