@@ -102,7 +102,7 @@ async function zshOffers(words: readonly string[]): Promise<string> {
 }
 
 /** Lines, what has to be among the offers, and what must not. */
-const EXPECTED: readonly (readonly [line: string, offered: readonly string[], not?: readonly string[]])[] = [
+const EXPECTED: [line: string, offered: readonly string[], not?: readonly string[]][] = [
   ['ikestream ', COMMANDS.map(({ path }) => path.split(' ')[0] ?? ''), ['__names']],
   ['ikestream dis', ['disconnect'], ['connect']],
   ['ikestream connect --tls', ['--tls-name', '--tls-verify', '--tls-port'], ['--user']],
@@ -129,11 +129,16 @@ describe.each(['bash', 'zsh', 'fish'] as const)('completion in %s', (shell) => {
   if (missing !== undefined && process.env['IKESTREAM_TEST_ALL'] === '1')
     throw new Error(`nothing may be skipped here, but ${missing} is missing`)
 
-  it.skipIf(missing !== undefined).each(EXPECTED)('%s', async (line, offered, not = []) => {
-    const found = await offers(shell, line)
-    expect(found).toEqual(expect.arrayContaining([...offered]))
-    for (const word of not) expect(found).not.toContain(word)
-  })
+  it
+    .skipIf(missing !== undefined)
+    .each(EXPECTED.map(([line, offered, not = []]) => [line, offered, not] as const))(
+    '%s',
+    async (line, offered, not) => {
+      const found = await offers(shell, line)
+      expect(found).toEqual(expect.arrayContaining([...offered]))
+      for (const word of not) expect(found).not.toContain(word)
+    }
+  )
 })
 
 describe('the script for bash', () => {
