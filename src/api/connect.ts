@@ -12,6 +12,7 @@ import type {
   LivenessEvent,
   PathChangedEvent,
   ReconnectingEvent,
+  RedirectedEvent,
   RekeyedEvent,
   RungEvent
 } from '../client/events.ts'
@@ -31,6 +32,8 @@ export interface ConnectSettings extends GatewaySettings {
   readonly script?: string | undefined
   readonly reconnectTimeout?: number | undefined
   readonly persist?: boolean | undefined
+  /** False: gateways that send their clients to others are not followed. */
+  readonly redirect?: boolean | undefined
   readonly dpd?: number | undefined
   readonly clusterLiveness?: number | undefined
   readonly ikeLifetime?: number | undefined
@@ -65,6 +68,7 @@ export interface ConnectionEvents {
   rekeyed: [RekeyedEvent]
   liveness: [LivenessEvent]
   reconnecting: [ReconnectingEvent]
+  redirected: [RedirectedEvent]
   disconnected: [DisconnectedEvent]
 }
 

@@ -59,7 +59,10 @@ async function runGatewayCommand(command: Command, flags: Flags): Promise<number
     const gateway = await startGateway(options, { log, onEvent: (event) => tell(reporter, event) })
     service.ready('Listening')
     service.watch()
+    const redirect = (): void => void gateway.redirectClients()
+    process.on('SIGUSR2', redirect)
     const failure = await Promise.race([aborted(stop.signal), gateway.failed])
+    process.off('SIGUSR2', redirect)
     await gateway.close()
     return failure === undefined ? ExitCode.ok : reporter.error(failure)
   } catch (error) {

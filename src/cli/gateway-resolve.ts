@@ -63,6 +63,8 @@ export async function resolveGatewayOptions(
       ...(flags.childLifetime !== undefined && { childLifetimeMs: flags.childLifetime * 1000 })
     },
     authLifetimeMs: flags.authLifetime === undefined ? undefined : flags.authLifetime * 1000,
+    redirect:
+      flags.redirect === undefined ? undefined : { to: gatewayName(flags.redirect), at: flags.redirectAt },
     cookies: flags.cookies,
     maxHalfOpen: flags.maxHalfOpen,
     sockets: socketSettings(flags, log),
@@ -150,6 +152,13 @@ function cidrOf(text: string, option: string): Cidr {
       hint: 'Examples: 10.99.0.0/24, fd00:99::/64.'
     })
   return cidr
+}
+
+function gatewayName(text: string): string {
+  if (isDomainName(text) || addressToBytes(text) !== undefined) return text
+  throw new UsageError('bad-gateway', `--redirect ${text} is neither an address nor a name.`, {
+    hint: 'Examples: 203.0.113.7, vpn2.example.com.'
+  })
 }
 
 function domainOf(text: string): string {

@@ -184,6 +184,18 @@ const SETTINGS: readonly Setting[] = [
   },
   {
     group: 'running',
+    flags: '--redirect <host>',
+    description: 'send clients to this gateway (name or address)'
+  },
+  {
+    group: 'running',
+    flags: '--redirect-at <when>',
+    description: 'before or after they are authenticated, or on SIGUSR2 alone',
+    choices: ['init', 'auth', 'request'],
+    default: 'init'
+  },
+  {
+    group: 'running',
     flags: '--cluster <file>',
     description: 'be a node of a high-availability pair',
     isFile: true
@@ -219,6 +231,8 @@ export interface GatewayFlags extends SocketFlags {
   readonly ikeLifetime?: number
   readonly childLifetime?: number
   readonly authLifetime?: number
+  readonly redirect?: string
+  readonly redirectAt: 'init' | 'auth' | 'request'
   readonly cluster?: string
 }
 

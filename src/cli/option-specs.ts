@@ -179,6 +179,11 @@ export const SPECS: readonly OptionSpec[] = [
   { group: 'session', flags: '--persist', description: 'never give up' },
   {
     group: 'session',
+    flags: '--no-redirect',
+    description: 'do not follow gateways that send clients to others'
+  },
+  {
+    group: 'session',
     flags: '--dpd <s>',
     description: 'liveness check when traffic is not answered; 0: never',
     number: { min: 0, max: MINUTES_10 },

@@ -60,6 +60,9 @@ export class ProgressReport {
         )
         reporter.update('Reconnecting')
         return
+      case 'redirected':
+        reporter.line(`the gateway at ${event.from} sends us to ${event.to}`)
+        return
       case 'disconnected':
         reporter.stop()
         reporter.line(

@@ -79,6 +79,7 @@ export async function resolveOptions(
     },
     timings: { ...DEFAULT_SESSION_TIMINGS, udpProbeFirstMs: probeMs },
     ladder: ladderTimings(effective),
+    redirect: effective.enabled('redirect'),
     setuid: flags.setuid,
     pidFile: flags.pidFile,
     capture: { outer: flags.capture, inner: flags.captureInner },

@@ -26,6 +26,7 @@ import { KeyTables } from './key-tables.ts'
 import { currentNetwork } from './network-identity.ts'
 import { TransportOpener } from './open-transport.ts'
 import type { ConnectOptions } from './options.ts'
+import { Redirects } from './redirects.ts'
 import { type RunningSession, startSession } from './running-session.ts'
 import { VpnSession } from './session.ts'
 import { SessionFactory } from './session-factory.ts'
@@ -104,6 +105,12 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     privileged = false
     watching.restart(() => dropPrivileges(user))
   }
+  const told = (event: ClientEvent): void => {
+    history.note(event)
+    ladder.note(event)
+    if (event.event === 'connected') becomeUser()
+    handlers.onEvent(event)
+  }
   session = new VpnSession(options, {
     clock: systemClock,
     chance: Math.random,
@@ -115,6 +122,11 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       return 'transport' in opened ? { transport: captures.of(opened.transport) } : opened
     },
     addresses,
+    redirects: new Redirects({
+      clock: systemClock,
+      lookUp: (host, signal) => resolveServer(host, { signal }),
+      onEvent: told
+    }),
     sourceFor: sourceAddressFor,
     streamTarget:
       proxy === undefined
@@ -131,12 +143,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       const network = await currentNetwork(address, runner)
       if (network !== undefined) await memory.remember(network, options.server, { transport, address })
     },
-    onEvent: (event) => {
-      history.note(event)
-      ladder.note(event)
-      if (event.event === 'connected') becomeUser()
-      handlers.onEvent(event)
-    }
+    onEvent: told
   })
   const { runBy = 'connect' } = handlers
   return startSession({

@@ -5,6 +5,7 @@
 
 import type { Clock } from '../clock.ts'
 import { AuthenticationError, type IkestreamError, TemporaryError } from '../errors.ts'
+import { RedirectedError } from '../ike/redirect.ts'
 import type { RungReport } from '../transport/ladder-types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Backoff } from './backoff.ts'
@@ -12,6 +13,7 @@ import { type Bell, pause } from './bell.ts'
 import { type BringUpResult, bringUp } from './bring-up.ts'
 import { Farewells } from './farewell.ts'
 import type { ConnectOptions } from './options.ts'
+import type { Destination } from './redirects.ts'
 import type { SessionEnvironment } from './session-environment.ts'
 
 /** A transport that does not open within this has failed. */
@@ -29,6 +31,8 @@ export interface ClimbWish {
   readonly preferred: readonly string[]
   /** Where to begin. */
   readonly remembered?: RememberedPath | undefined
+  /** Another gateway than the one that the user named. */
+  readonly destination?: Destination | undefined
   /** How long it may take; Infinity: for ever. */
   readonly timeoutMs: number
   /** Ends this attempt alone. */
@@ -100,40 +104,76 @@ export class Connector {
    * @param onAnswer somebody answers IKE
    */
   async #climb(wish: ClimbWish, wholeMs: number, onAnswer: () => void): Promise<BringUpResult> {
-    const { order, preferred, remembered, timeoutMs } = wish
-    const { factory, clock, log, addresses: gateway, streamTarget, open } = this.#environment
+    const { timeoutMs } = wish
+    const { clock, redirects } = this.#environment
     const tooLate = new AbortController()
     const signal = this.#anyOf(wish.signal)
     const limit = AbortSignal.any([signal, tooLate.signal])
     const timer = Number.isFinite(timeoutMs) ? clock.setTimer(timeoutMs, () => tooLate.abort()) : undefined
     try {
-      const { via, addresses: streamAddresses } = streamTarget
-      const addresses = await gateway.find(limit).catch((error) => {
-        // Where only a proxy leads out, only the proxy may know names; without one this is the end.
-        if (streamAddresses === undefined || limit.aborted) throw error
-        return []
-      })
-      const reachable = addresses.length > 0 ? order : order.filter((kind) => kind !== 'udp')
-      return await bringUp({
-        ladder: { addresses, order: reachable, via, streamAddresses, remembered },
-        timings: this.#options.ladder,
-        clock,
-        log,
-        open: (candidate, abort) => open(candidate, abort, OPEN_TIMEOUT_MS),
-        makeSession: () => factory.make(preferred),
-        onReport: (report) => {
-          if (report.outcome === 'answered') onAnswer()
-          this.#report(report)
-        },
-        farewells: this.farewells,
-        signal: limit
-      })
+      let { destination } = wish
+      for (;;) {
+        try {
+          return await this.#climbTo(destination, wish, limit, onAnswer)
+        } catch (error) {
+          if (!(error instanceof RedirectedError)) throw error
+          destination = await redirects.follow(error, limit)
+        }
+      }
     } catch (error) {
       if (tooLate.signal.aborted && !signal.aborted) throw timedOut(wholeMs)
       throw error
     } finally {
       timer?.cancel()
     }
+  }
+
+  async #climbTo(
+    destination: Destination | undefined,
+    { order, preferred, remembered }: ClimbWish,
+    signal: AbortSignal,
+    onAnswer: () => void
+  ): Promise<BringUpResult> {
+    const { factory, clock, log, streamTarget, tunnel, open } = this.#environment
+    const isElsewhere = destination !== undefined
+    if (isElsewhere) await tunnel.keepOutside(destination.addresses)
+    const addresses = destination?.addresses ?? (await this.#ownAddresses(signal))
+    const reachable = addresses.length > 0 ? order : order.filter((kind) => kind !== 'udp')
+    const isProxied = streamTarget.addresses !== undefined
+    const result = await bringUp({
+      ladder: {
+        addresses,
+        order: reachable,
+        via: streamTarget.via,
+        streamAddresses: isElsewhere && isProxied ? [destination.host] : streamTarget.addresses,
+        // What is remembered is about the gateway that the user named.
+        remembered: isElsewhere ? undefined : remembered
+      },
+      timings: this.#options.ladder,
+      clock,
+      log,
+      open: (candidate, abort) => open(candidate, abort, OPEN_TIMEOUT_MS),
+      makeSession: () =>
+        factory.make(preferred, this.#options.redirect ? { from: destination?.from } : undefined),
+      onReport: (report) => {
+        if (report.outcome === 'answered') onAnswer()
+        this.#report(report)
+      },
+      farewells: this.farewells,
+      signal
+    })
+    result.link.destination = destination
+    return result
+  }
+
+  /** Of the gateway that the user named. */
+  #ownAddresses(signal: AbortSignal): Promise<readonly string[]> {
+    const { addresses, streamTarget } = this.#environment
+    return addresses.find(signal).catch((error) => {
+      // Where only a proxy leads out, only the proxy may know names; without one this is the end.
+      if (streamTarget.addresses === undefined || signal.aborted) throw error
+      return []
+    })
   }
 
   #anyOf(signal: AbortSignal | undefined): AbortSignal {

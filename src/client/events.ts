@@ -72,6 +72,16 @@ export interface ReconnectingEvent {
   readonly bytesOut: number
   readonly durationMs: number
 }
+/** The gateway sends us to another one (RFC 5685). */
+export interface RedirectedEvent {
+  readonly event: 'redirected'
+  /** Address of the gateway that says so. */
+  readonly from: string
+  /** Address or name of the other one. */
+  readonly to: string
+  /** In IKE_SA_INIT (not authenticated), in IKE_AUTH, or in the middle of a session. */
+  readonly phase: 'init' | 'auth' | 'session'
+}
 export interface DisconnectedEvent {
   readonly event: 'disconnected'
   readonly reason: string
@@ -86,4 +96,5 @@ export type ClientEvent =
   | RekeyedEvent
   | LivenessEvent
   | ReconnectingEvent
+  | RedirectedEvent
   | DisconnectedEvent

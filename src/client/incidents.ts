@@ -19,6 +19,8 @@ export type Incident =
   | { readonly kind: 'reconnect-requested' }
   /** The gateway wants to be authenticated to anew. */
   | { readonly kind: 'reauthenticate'; readonly link: Link }
+  /** The gateway wants us at another one. */
+  | { readonly kind: 'redirected'; readonly link: Link; readonly to: string }
   | {
       readonly kind: 'ike-closed'
       readonly link: Link
@@ -28,7 +30,7 @@ export type Incident =
   | { readonly kind: 'probe-udp' }
 
 /** Improvements that can wait, and need not be asked for twice. */
-const UNHURRIED: readonly Incident['kind'][] = ['probe-udp', 'reauthenticate']
+const UNHURRIED: readonly Incident['kind'][] = ['probe-udp', 'reauthenticate', 'redirected']
 
 export class IncidentQueue {
   /** Rings when something happens that cannot wait for an improvement to be made. */

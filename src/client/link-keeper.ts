@@ -268,6 +268,9 @@ export class LinkKeeper {
       case 'reauthenticate':
         if (link === this.#current) this.#incidents.push({ kind: 'reauthenticate', link })
         return
+      case 'redirect':
+        if (link === this.#current) this.#incidents.push({ kind: 'redirected', link, to: event.to })
+        return
       case 'keys':
         tunnel.logKeys(event.keys)
         return

@@ -7,6 +7,7 @@ import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { IkeDriver, IkeEvent } from './ike-driver.ts'
 import type { Candidate } from './openings.ts'
+import type { Destination } from './redirects.ts'
 
 export interface Link {
   readonly driver: IkeDriver
@@ -18,6 +19,8 @@ export interface Link {
   fresh: boolean
   /** Somebody said, unauthenticated, that the gateway knows nothing of the IKE SA, and nobody has proved otherwise since. */
   forgotten: boolean
+  /** Where the gateway that the user named sent us; undefined: it is that one. */
+  destination: Destination | undefined
 }
 
 /** What bringing up yields: the link, and the engine's events that came before anybody listened. */

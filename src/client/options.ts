@@ -73,6 +73,8 @@ export interface ConnectOptions extends TransportOptions {
   readonly ladder: Partial<LadderTimings>
   /** The user that the session becomes once the tunnel is up. */
   readonly setuid: string | undefined
+  /** Gateways may send us to others (RFC 5685). */
+  readonly redirect: boolean
   /** Holds the process id as long as the session runs. */
   readonly pidFile: string | undefined
   /** Files for what is on the wire, and for what is in the tunnel. */

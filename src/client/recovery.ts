@@ -6,12 +6,13 @@
  * @module
  */
 import { isIP } from 'node:net'
-import { type IkestreamError, UnreachableError } from '../errors.ts'
+import { IkestreamError, UnreachableError } from '../errors.ts'
+import { RedirectedError } from '../ike/redirect.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Backoff } from './backoff.ts'
 import { type Bell, pause } from './bell.ts'
 import type { BringUpResult } from './bring-up.ts'
-import type { Connector, RememberedPath } from './connector.ts'
+import type { ClimbWish, Connector } from './connector.ts'
 import type { PathChangedEvent } from './events.ts'
 import type { Incident } from './incidents.ts'
 import { type Link, sessionPath } from './link.ts'
@@ -140,8 +141,31 @@ export class Recovery {
     const { kind, address } = link.candidate
     const { order } = this.#options
     const remembered = { transport: kind, address }
-    const fresh = await this.#freshElsewhere([kind, ...order.filter((other) => other !== kind)], remembered)
+    const fresh = await this.#freshElsewhere([kind, ...order.filter((other) => other !== kind)], {
+      destination: link.destination,
+      remembered
+    })
     if (fresh !== undefined) await this.#replace(link, fresh, 'reauthentication')
+  }
+
+  /**
+   * The gateway wants us at another one: a fresh SA there, while this one still works. Without one, this one goes on for as long as the
+   * gateway lets it.
+   */
+  async redirected(link: Link, to: string): Promise<void> {
+    const { redirects, log } = this.#environment
+    const { kind } = link.candidate
+    const { order } = this.#options
+    const from = link.transport.path.remote.address
+    try {
+      const destination = await redirects.follow(new RedirectedError(to, 'session', from), this.#signal)
+      const others = order.filter((other) => other !== kind)
+      const fresh = await this.#freshElsewhere([kind, ...others], { destination })
+      if (fresh !== undefined) await this.#replace(link, fresh, 'redirected')
+    } catch (error) {
+      if (!(error instanceof IkestreamError) || this.#signal.aborted) throw error
+      log.log('warn', error.message, { hint: error.hint })
+    }
   }
 
   async returnToUdp(link: Link): Promise<void> {
@@ -249,7 +273,10 @@ export class Recovery {
     const isMissed = this.#isMissed
     this.#left ??= kind
     if (link.fresh && (await this.#moveElsewhere(link, others, 'esp-silent'))) return
-    const fresh = isMissed ? await this.#freshElsewhere(link.fresh ? others : [kind, ...others]) : undefined
+    const { destination } = link
+    const fresh = isMissed
+      ? await this.#freshElsewhere(link.fresh ? others : [kind, ...others], { destination })
+      : undefined
     if (fresh !== undefined) {
       await this.#replace(link, fresh, 'esp-silent')
       return
@@ -273,7 +300,8 @@ export class Recovery {
       return
     }
     // The peer's ESP need not follow a move, and nothing would tell.
-    const fresh = wasBetter ? await this.#freshElsewhere([left]) : undefined
+    const { destination } = link
+    const fresh = wasBetter ? await this.#freshElsewhere([left], { destination }) : undefined
     if (fresh !== undefined) await this.#replace(link, fresh, 'no-better-path')
     this.#watchdog.judge.resign()
   }
@@ -281,7 +309,7 @@ export class Recovery {
   /** A fresh SA beside the one in use, which lives on if there is none to be had. */
   async #freshElsewhere(
     order: readonly TransportKind[],
-    remembered?: RememberedPath
+    where: Pick<ClimbWish, 'destination' | 'remembered'>
   ): Promise<BringUpResult | undefined> {
     const { log, tunnel } = this.#environment
     const abort = new AbortController()
@@ -292,7 +320,7 @@ export class Recovery {
       const { timeoutMs } = this.#options
       const preferred = tunnel.virtualAddresses
       const { signal } = abort
-      return await this.#connector.climb({ order, preferred, remembered, timeoutMs, signal })
+      return await this.#connector.climb({ order, preferred, ...where, timeoutMs, signal })
     } catch (error) {
       if (this.#signal.aborted) throw error
       log.log('info', 'There is no fresh SA to be had', { error: String(error) })
@@ -314,17 +342,22 @@ export class Recovery {
   #candidates(order: readonly TransportKind[], link: Link): Candidate[] {
     const { addresses, streamTarget } = this.#environment
     const inUse = link.candidate.address
-    const gateway = [inUse, ...addresses.known.filter((other) => other !== inUse)]
+    const { destination } = link
+    const known = destination?.addresses ?? addresses.known
+    const gateway = [inUse, ...known.filter((other) => other !== inUse)]
+    const proxied = destination === undefined ? streamTarget.addresses : [destination.host]
+    const streams = streamTarget.addresses === undefined ? gateway : (proxied ?? gateway)
     return order.flatMap((kind) =>
-      (kind === 'udp' ? gateway.filter(isAddress) : (streamTarget.addresses ?? gateway)).map((address) => ({
+      (kind === 'udp' ? gateway.filter(isAddress) : streams).map((address) => ({
         kind,
         address
       }))
     )
   }
 
-  async #remember({ candidate }: Link): Promise<void> {
-    if (!this.#options.rememberNetworks) return
+  async #remember({ candidate, destination }: Link): Promise<void> {
+    // A redirection changes nothing beyond its session (RFC 5685 section 11).
+    if (!this.#options.rememberNetworks || destination !== undefined) return
     await this.#environment.remember(candidate.kind, candidate.address)
   }
 }

@@ -8,6 +8,7 @@ import type { ClientEvent } from './events.ts'
 import type { GatewayAddresses } from './gateway-addresses.ts'
 import type { Clock } from './ike-driver.ts'
 import type { Candidate, Opened } from './openings.ts'
+import type { Redirects } from './redirects.ts'
 import type { SessionFactory } from './session-factory.ts'
 import type { Tunnel } from './tunnel.ts'
 
@@ -21,6 +22,7 @@ export interface SessionEnvironment {
   /** Never rejects. */
   readonly open: (candidate: Candidate, signal: AbortSignal, timeoutMs: number) => Promise<Opened>
   readonly addresses: GatewayAddresses
+  readonly redirects: Redirects
   /** Names behind proxies are not resolved here; see `LadderInput`. */
   readonly streamTarget: { readonly via: string | null; readonly addresses: readonly string[] | undefined }
   /** What worked last on this network, if anything is remembered of it. */

@@ -35,8 +35,11 @@ export class SessionFactory {
     return this.#timers.natKeepaliveMs
   }
 
-  /** @param preferred virtual addresses to ask for again */
-  make(preferred: readonly string[]): IkeSession {
+  /**
+   * @param preferred virtual addresses to ask for again
+   * @param redirect redirections are followed; `from`: the address of the gateway that sent us where this session goes
+   */
+  make(preferred: readonly string[], redirect?: InitiatorConfig['redirect']): IkeSession {
     const options = this.#options
     const { localTs, remoteTs } = this.selectors([])
     const config: InitiatorConfig = {
@@ -54,7 +57,8 @@ export class SessionFactory {
       configRequest:
         options.localTs.length > 0 ? undefined : { ipv4: true, ipv6: true, dns: true, preferred },
       localTs,
-      remoteTs
+      remoteTs,
+      redirect
     }
     return new IkeSession(config, this.#environment, { logKeys: options.keyDirectory !== undefined })
   }

@@ -195,6 +195,9 @@ export class VpnSession {
       case 'reauthenticate':
         if (incident.link !== link) return
         return this.#recovery.reauthenticate(link)
+      case 'redirected':
+        if (incident.link !== link) return
+        return this.#recovery.redirected(link, incident.to)
       case 'ike-closed':
         if (incident.link !== link) return
         return this.#recovery.ikeClosed(link, incident)

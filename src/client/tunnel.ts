@@ -72,6 +72,8 @@ export interface TunnelEnvironment {
   readonly onDeviceGone: (reason: string) => void
 }
 
+/** As many as a loop of gateways may have, several addresses each. */
+const MAX_ALSO_OUTSIDE = 32
 const LEAST_IPV6_MTU = 1280
 const LEAST_IPV4_MTU = 576
 
@@ -85,6 +87,8 @@ export class Tunnel {
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
   #pinned: readonly string[] = []
+  /** Addresses of gateways that others have sent us to, the last first. */
+  #alsoOutside: readonly string[] = []
   /** What the host was last told of the inner network. */
   #network = ''
   #mtu = STREAM_TUNNEL_MTU
@@ -261,6 +265,12 @@ export class Tunnel {
     }
   }
 
+  /** Packets to these addresses must not go into the tunnel: a gateway may be there. */
+  async keepOutside(addresses: readonly string[]): Promise<void> {
+    this.#alsoOutside = [...new Set([...addresses, ...this.#alsoOutside])].slice(0, MAX_ALSO_OUTSIDE)
+    if (this.#transport !== undefined) await this.#updatePinned(this.#transport)
+  }
+
   /** Where ESP goes from now on. */
   use(transport: Transport | undefined): void {
     this.#transport = transport
@@ -388,7 +398,8 @@ export class Tunnel {
 
   /** The address in use (a proxy's, maybe) and every other that a move may try: they must not go into the tunnel. */
   #outside(transport: Transport): string[] {
-    return [...new Set([transport.outerRemote.address, ...this.#environment.gatewayAddresses()])]
+    const known = this.#environment.gatewayAddresses()
+    return [...new Set([transport.outerRemote.address, ...known, ...this.#alsoOutside])]
   }
 
   async #updatePinned(transport: Transport): Promise<void> {

@@ -258,6 +258,7 @@ export class GatewayCore {
       haSync: isCluster,
       policy: gatewayPolicy(options, this.pool),
       authLifetimeMs: options.authLifetimeMs,
+      redirect: redirectAtOnce(options.redirect),
       cookies: options.cookies,
       cookieThreshold: Math.min(COOKIE_THRESHOLD, Math.floor(options.maxHalfOpen / 2)),
       maxHalfOpen: options.maxHalfOpen,
@@ -281,6 +282,13 @@ export class GatewayCore {
     })
     this.#environment.onEvent({ event: 'error', code: 'internal', message })
   }
+}
+
+/** As far as new clients are concerned. */
+function redirectAtOnce(redirect: GatewayOptions['redirect']): ResponderConfig['redirect'] {
+  return redirect === undefined || redirect.at === 'request'
+    ? undefined
+    : { to: redirect.to, at: redirect.at }
 }
 
 const systemRandom: RandomSource = { bytes: (length) => randomBytes(length) }

@@ -23,6 +23,11 @@ export interface Gateway {
   /** Resolves when it cannot go on: somebody deleted its device. `close` is still to be called. */
   readonly failed: Promise<SystemError>
   /**
+   * Asks all clients to go where `redirect` of the options says (RFC 5685 section 5).
+   * @returns how many of them follow such requests
+   */
+  redirectClients(): number
+  /**
    * The clean end: says goodbye to all clients (DELETE), or hands them to the other node of the cluster; closes the listeners
    * and takes the device down.
    */
@@ -106,6 +111,19 @@ class GatewayServer implements Gateway {
     }
     await this.#core.serve()
     this.#tellListening()
+  }
+
+  redirectClients(): number {
+    const { redirect } = this.#options
+    const { driver } = this.#core
+    if (redirect === undefined) return 0
+    let asked = 0
+    for (const session of driver.sessions)
+      driver.input(session, (one, now) => {
+        if (one.redirect(now, redirect.to)) asked++
+      })
+    this.#environment.log.log('info', 'clients were asked to go elsewhere', { to: redirect.to, asked })
+    return asked
   }
 
   close(): Promise<void> {

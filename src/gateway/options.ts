@@ -87,6 +87,8 @@ export interface GatewayOptions {
   readonly timers: Partial<IkeTimers>
   /** Clients have to authenticate anew before this is over (RFC 4478); undefined: never. */
   readonly authLifetimeMs?: number | undefined
+  /** Where clients are sent, and when: new ones, or those that are there, on `redirect` alone (RFC 5685). */
+  readonly redirect?: { readonly to: string; readonly at: 'init' | 'auth' | 'request' } | undefined
   readonly cookies: 'auto' | 'always' | 'never'
   readonly maxHalfOpen: number
   readonly sockets?: SocketSettings | undefined

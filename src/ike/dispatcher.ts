@@ -247,7 +247,7 @@ export class Dispatcher {
     // The answer may get lost: stay a little to repeat it, then end.
     sa.advance('delete-sent')
     state.timers.clear('half-open', 0)
-    state.closing = { reason: 'authentication-failed', error: answer.error }
+    state.closing = { reason: answer.reason, error: answer.error }
     state.after('close', 0, CLOSE_PATIENCE_MS)
   }
 

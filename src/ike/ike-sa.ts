@@ -52,6 +52,7 @@ export type TaskName =
   | 'ike-rekey'
   | 'ike-delete'
   | 'mobike'
+  | 'redirect'
   | 'routability'
   | 'liveness'
   | 'counter-sync'

@@ -77,6 +77,8 @@ export class SessionState {
   current: IkeSa | undefined
   natLocal = false
   natRemote = false
+  /** Responder: the peer follows redirections (RFC 5685). */
+  followsRedirects = false
   localIdentity: Identity | undefined
   remoteIdentity: Identity | undefined
   /** For the address pool: the name that was proved, by EAP or by the ID payload. */

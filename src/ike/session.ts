@@ -37,6 +37,7 @@ import { closeSession, establishedWhileClosing } from './tasks/delete.ts'
 import { InitTask } from './tasks/init.ts'
 import { MobikeTask } from './tasks/mobike.ts'
 import { usePath } from './tasks/path.ts'
+import { RedirectTask } from './tasks/redirect.ts'
 import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
 
 export { DEFAULT_TIMERS } from './options.ts'
@@ -202,6 +203,17 @@ export class IkeSession {
   /** Deletes the IKE SA; `closed` comes with the peer's answer, or without it after a few seconds. */
   close(now: number): void {
     this.#at(now, (state) => closeSession(state, 'requested', undefined))
+  }
+
+  /**
+   * Responder: asks the peer to go to another gateway (RFC 5685 section 5).
+   * @returns false when it does not follow
+   */
+  redirect(now: number, to: string): boolean {
+    const { current, established, followsRedirects } = this.#state
+    if (!established || !followsRedirects || current?.isUsable !== true) return false
+    this.#at(now, (state) => state.enqueue(current, new RedirectTask(to)))
+    return true
   }
 
   checkLiveness(now: number): void {

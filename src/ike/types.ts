@@ -83,6 +83,8 @@ export interface InitiatorConfig extends CommonConfig {
   /** Proposed TSi and TSr; TSi of 0/0 and ::/0 when a virtual address is asked for. */
   readonly localTs: readonly TrafficSelector[]
   readonly remoteTs: readonly TrafficSelector[]
+  /** Redirection is offered and followed (RFC 5685); `from`: the address of the gateway that sent us here. */
+  readonly redirect?: { readonly from: string | undefined } | undefined
 }
 
 export interface ResponderConfig extends CommonConfig {
@@ -90,6 +92,8 @@ export interface ResponderConfig extends CommonConfig {
   readonly policy: ResponderPolicy
   /** How long an authentication holds (RFC 4478); undefined: for as long as the IKE SA is rekeyed. */
   readonly authLifetimeMs?: number | undefined
+  /** Clients that follow are sent elsewhere: before or after they are authenticated (RFC 5685 sections 3 and 6). */
+  readonly redirect?: { readonly to: string; readonly at: 'init' | 'auth' } | undefined
   readonly cookies: 'auto' | 'always' | 'never'
   /** Half-open IKE SAs above which `auto` asks for cookies, and above which new ones are refused. */
   readonly cookieThreshold: number
@@ -186,6 +190,8 @@ export type IkeOutput =
   | { readonly type: 'hint'; readonly about: 'ike' | 'esp'; readonly path: Path }
   /** The authentication is about to lose its validity: a fresh IKE SA is needed, while this one still works (RFC 4478). */
   | { readonly type: 'reauthenticate' }
+  /** The gateway wants us at another one (RFC 5685 section 5); this IKE SA works on. */
+  | { readonly type: 'redirect'; readonly to: string }
   /** RFC 6311: add this to every outbound ESP sequence number. */
   | { readonly type: 'replay-counter-sync'; readonly delta: bigint }
   /** IKE SPIs of ours that a responder must route here, as they come and go. */
@@ -205,5 +211,6 @@ export type IkeCloseReason =
   | 'rejected'
   | 'protocol-error'
   | 'expired'
+  | 'redirected'
   | 'replaced'
   | 'handed-over'

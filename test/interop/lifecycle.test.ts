@@ -49,6 +49,22 @@ for (const transport of TRANSPORTS) {
       await expectCleanEnd(site, client, 'psk')
     })
 
+    test('goes to another address when the gateway says so', async () => {
+      const { network } = site
+      const other = network.gatewayV4.replace(/\d+$/, '77')
+      await network.gateway.run(['ip', 'addr', 'replace', `${other}/24`, 'dev', 'wan0'])
+      const client = await site.connect('psk', await site.psk())
+      const seen = client.events.length
+      await site.gateway.redirect('psk', other)
+      await client.event('redirected', ({ to, phase }) => to === other && phase === 'session', seen)
+      await client.event('path-changed', ({ reason }) => reason === 'redirected', seen)
+      // The pool has given another address: the old one was still in use.
+      expect(await network.download(700_001)).toMatchObject({ bytes: 700_001, matches: true })
+      await expect.poll(async () => (await site.gateway.listSas('psk')).length).toBe(1)
+      expect(client.events.some(({ event }) => event === 'reconnecting')).toBe(false)
+      await expectCleanEnd(site, client, 'psk')
+    })
+
     test('comes back after a gateway that crashed and forgot everything', async () => {
       const client = await site.connect('psk', await site.psk(), { more: FAST_LIVENESS })
       const seen = client.events.length

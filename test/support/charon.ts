@@ -139,6 +139,11 @@ export class Charon {
     await this.vici.command('rekey', what === 'ike' ? { ike: connection } : { ike: connection, child })
   }
 
+  /** Asks the peers of a connection to go to another gateway (RFC 5685). */
+  async redirect(connection: string, gateway: string): Promise<void> {
+    await this.vici.command('redirect', { ike: connection, gateway })
+  }
+
   /** Deletes the IKE SAs of a connection, or a Child SA only. */
   async terminate(connection: string, child?: string): Promise<void> {
     const target: ViciSection = child === undefined ? { ike: connection } : { ike: connection, child }

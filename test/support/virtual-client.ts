@@ -8,6 +8,7 @@ import { Farewells } from '../../src/client/farewell.ts'
 import { GatewayAddresses } from '../../src/client/gateway-addresses.ts'
 import { ikeOnlyHandlers, type Link } from '../../src/client/link.ts'
 import { type ConnectOptions, DEFAULT_SESSION_TIMINGS } from '../../src/client/options.ts'
+import { Redirects } from '../../src/client/redirects.ts'
 import type { SessionEnvironment } from '../../src/client/session-environment.ts'
 import { SessionFactory } from '../../src/client/session-factory.ts'
 import type { Tunnel } from '../../src/client/tunnel.ts'
@@ -233,6 +234,9 @@ export class FakeTunnel {
     this.virtualAddresses = info.config?.addresses.map(({ address }) => address) ?? []
     await this.configuring()
   }
+  async keepOutside(addresses: readonly string[]): Promise<void> {
+    this.calls.push(`keepOutside ${addresses.join()}`)
+  }
   repin(): Promise<boolean> {
     return Promise.resolve(this.repinned)
   }
@@ -263,6 +267,7 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     reconnectTimeoutMs: changes.timeoutMs ?? 60_000,
     timings: DEFAULT_SESSION_TIMINGS,
     ladder: {},
+    redirect: true,
     setuid: undefined,
     pidFile: undefined,
     capture: { outer: undefined, inner: undefined },
@@ -275,6 +280,8 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
 /** Parts of a session's world that a test replaces. */
 export interface Overrides {
   readonly lookUp?: (signal: AbortSignal) => Promise<readonly string[]>
+  /** Of gateways that others send us to. */
+  readonly lookUpOther?: (host: string, signal: AbortSignal) => Promise<readonly string[]>
   readonly recall?: SessionEnvironment['recall']
   readonly remember?: SessionEnvironment['remember']
 }
@@ -295,6 +302,11 @@ export function sessionEnvironment(site: VirtualSite, options: ConnectOptions, c
     tunnel: tunnel.asTunnel(),
     open: site.open,
     addresses: new GatewayAddresses(lookUp, site.clock),
+    redirects: new Redirects({
+      clock: site.clock,
+      lookUp: changes.lookUpOther ?? (async () => []),
+      onEvent: (event) => events.push(event)
+    }),
     sourceFor: () => site.localAddress,
     streamTarget: { via: null, addresses: undefined },
     recall: changes.recall ?? (async () => undefined),

@@ -141,6 +141,8 @@ export class VirtualSite {
   /** Where the client is. */
   localAddress = '198.51.100.2'
   gateway: IkeResponder
+  /** Further gateways, by address. */
+  readonly #others = new Map<string, IkeResponder>()
   #options: SiteOptions
   readonly #wire = new Map<number, { transport: FakeTransport; path: Path }>()
   readonly #gatewayPaths = new Map<number, Path>()
@@ -164,6 +166,16 @@ export class VirtualSite {
     return this.#generation
   }
 
+  /** Another gateway, at an address of its own. */
+  addGateway(address: string, changes: Partial<ResponderConfig> = {}): IkeResponder {
+    const gateway = new IkeResponder(responderConfig(changes, this.#options.policy), {
+      random: new SeededRandom(1000 + this.#others.size),
+      wallClockMs: () => Date.UTC(2026, 5, 1)
+    })
+    this.#others.set(address, gateway)
+    return gateway
+  }
+
   /** ESP with an SPI that the gateway does not know arrives. */
   strayEsp(transport: FakeTransport, spi: number): void {
     const { path } = transport
@@ -177,7 +189,7 @@ export class VirtualSite {
   }
 
   get sessions(): readonly IkeSession[] {
-    return this.gateway.sessions
+    return [this.gateway, ...this.#others.values()].flatMap(({ sessions }) => sessions)
   }
 
   /** Transports that are neither closed nor broken. */
@@ -197,7 +209,7 @@ export class VirtualSite {
 
   /** Applies something to a session of the gateway's, such as closing it. */
   tell(apply: (session: IkeSession, now: number) => void): void {
-    for (const session of this.gateway.sessions) apply(session, this.clock.now())
+    for (const session of this.sessions) apply(session, this.clock.now())
     this.#drain()
   }
 
@@ -256,21 +268,24 @@ export class VirtualSite {
     if (path === undefined || !this.#passes(transport, clientPath, message)) return
     this.clock.setTimer(ONE_WAY_MS, () => {
       this.onRequest(transport, message)
-      this.gateway.receive(this.clock.now(), message, path)
+      const gateway = this.#others.get(path.local.address) ?? this.gateway
+      gateway.receive(this.clock.now(), message, path)
       this.#drain()
     })
   }
 
   #drain(): void {
-    for (let next = this.gateway.poll(); next !== undefined; next = this.gateway.poll()) {
-      const { output } = next
-      if (output.type === 'send') this.#toClient(output.message, output.path)
-    }
+    const gateways = [this.gateway, ...this.#others.values()]
+    for (const gateway of gateways)
+      for (let next = gateway.poll(); next !== undefined; next = gateway.poll()) {
+        const { output } = next
+        if (output.type === 'send') this.#toClient(output.message, output.path)
+      }
     this.#timer?.cancel()
-    const at = this.gateway.nextTimeout()
-    if (at === undefined) return
+    const at = Math.min(...gateways.map((gateway) => gateway.nextTimeout() ?? Number.POSITIVE_INFINITY))
+    if (at === Number.POSITIVE_INFINITY) return
     this.#timer = this.clock.setTimer(at - this.clock.now(), () => {
-      this.gateway.timeout(this.clock.now())
+      for (const gateway of gateways) gateway.timeout(this.clock.now())
       this.#drain()
     })
   }

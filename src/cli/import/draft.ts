@@ -58,10 +58,9 @@ export class ProfileDraft {
     this.leftovers.push({ setting: clipped(setting), reason: clipped(reason) })
   }
 
-  /** REDIRECT (RFC 5685) is not to be followed: nothing to say where it never is. */
+  /** REDIRECT (RFC 5685) is not to be followed. */
   forbidRedirect(): void {
-    const checked = checkOption('redirect', false)
-    if ('value' in checked) this.values.set('redirect', false)
+    this.values.set('redirect', false)
   }
 
   /** A password or pre-shared key, as `readSecretFile` reads it again. */

@@ -20,6 +20,7 @@ import type { EapStep } from '../eap/types.ts'
 import { protocolViolation, unknownPeer } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_AUTH_ROUNDS } from '../options.ts'
+import { redirected, redirectNotify } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import type { Identity, ResponderAuthentication, ResponderConfig } from '../types.ts'
 import {
@@ -41,7 +42,12 @@ import { SIGNATURE_HASHES } from './init-common.ts'
 export type AuthAnswer =
   | { readonly kind: 'reply'; readonly payloads: readonly Payload[] }
   /** The last answer: the session ends with this error once it is sent. */
-  | { readonly kind: 'fail'; readonly payloads: readonly Payload[]; readonly error: IkestreamError }
+  | {
+      readonly kind: 'fail'
+      readonly reason: 'authentication-failed' | 'redirected'
+      readonly payloads: readonly Payload[]
+      readonly error: IkestreamError
+    }
   /** Call `resume` when the promise has resolved. */
   | { readonly kind: 'wait'; readonly until: Promise<void> }
 
@@ -139,7 +145,7 @@ export class AuthResponder {
     if (!verdict.ok) return this.#fail(verdict.error)
     this.#state.log('info', 'the peer has proved its identity', { by: verdict.detail })
     const proof = this.#proof(sa, rules)
-    return { kind: 'reply', payloads: [...proof, ...this.#establish(sa)] }
+    return this.#redirect(proof) ?? { kind: 'reply', payloads: [...proof, ...this.#establish(sa)] }
   }
 
   #beginEap(sa: IkeSa, payloads: readonly Payload[]): AuthAnswer {
@@ -171,7 +177,8 @@ export class AuthResponder {
         const { packet, error } = step
         if (packet === undefined) return this.#fail(error)
         this.#phase = 'over'
-        return { kind: 'fail', payloads: [{ type: PayloadType.EAP, packet }], error }
+        const reason = 'authentication-failed'
+        return { kind: 'fail', reason, payloads: [{ type: PayloadType.EAP, packet }], error }
       }
     }
   }
@@ -192,7 +199,17 @@ export class AuthResponder {
     if (!verdict.ok) return this.#fail(verdict.error)
     const own = { prf, octets: localOctets(sa, localIdentity), eapKey: this.#msk ?? authKey(sa, true) }
     const proof: Payload = { type: PayloadType.AUTH, ...createEapAuth(own) }
-    return { kind: 'reply', payloads: [proof, ...this.#establish(sa)] }
+    return this.#redirect([proof]) ?? { kind: 'reply', payloads: [proof, ...this.#establish(sa)] }
+  }
+
+  /** The peer has proved who it is, and is wanted elsewhere (RFC 5685 section 6). */
+  #redirect(proof: readonly Payload[]): AuthAnswer | undefined {
+    const { redirect } = this.#config
+    if (redirect?.at !== 'auth' || !this.#state.followsRedirects) return undefined
+    this.#phase = 'over'
+    this.#state.log('info', 'the peer is sent to another gateway', { to: redirect.to })
+    const error = redirected(this.#state, redirect.to, 'auth')
+    return { kind: 'fail', reason: 'redirected', payloads: [...proof, redirectNotify(redirect.to)], error }
   }
 
   /** IDr, CERT and AUTH of this end. */
@@ -275,7 +292,8 @@ export class AuthResponder {
   #fail(error: IkestreamError): AuthAnswer {
     this.#phase = 'over'
     this.#state.log('warn', `authentication of the peer failed: ${error.message}`, { code: error.code })
-    return { kind: 'fail', payloads: [notify(NotifyType.AUTHENTICATION_FAILED)], error }
+    const payloads = [notify(NotifyType.AUTHENTICATION_FAILED)]
+    return { kind: 'fail', reason: 'authentication-failed', payloads, error }
   }
 }
 

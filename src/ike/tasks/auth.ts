@@ -22,6 +22,7 @@ import type { EapStep } from '../eap/types.ts'
 import { errorOfNotify, protocolViolation } from '../failures.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { MAX_AUTH_ROUNDS } from '../options.ts'
+import { protectedRedirect, redirected } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import type { InitiatorConfig } from '../types.ts'
 import { readFirstChild } from './auth-child.ts'
@@ -206,6 +207,12 @@ export class AuthTask implements Task {
     this.#state.remoteIdentity = identity
     this.#state.log('info', 'the gateway has proved its identity', { by: verdict.detail })
     if (this.#eap === undefined) return this.#finish(sa, payloads)
+    const elsewhere = protectedRedirect(this.#state, payloads)
+    if (elsewhere !== undefined) {
+      // There is no IKE SA yet that would have to be deleted (RFC 5685 section 6).
+      this.#state.end('redirected', redirected(this.#state, elsewhere, 'auth'))
+      return 'done'
+    }
     this.#phase = 'eap'
     return this.#processEap(payloads)
   }
@@ -257,6 +264,11 @@ export class AuthTask implements Task {
     const reply = findPayload(payloads, PayloadType.CP)
     if (reply?.cfgType === ConfigType.CFG_REPLY) state.assigned = readAssignedConfig(reply)
     markAuthenticated(state, sa)
+    const elsewhere = protectedRedirect(state, payloads)
+    if (elsewhere !== undefined) {
+      this.#hooks.giveUp(redirected(state, elsewhere, 'auth'))
+      return 'done'
+    }
     const child = readFirstChild(state, this.#config, sa, payloads, this.#offer, this.#spiIn)
     if (child instanceof IkestreamError) {
       announceEstablished(state, sa, undefined)

@@ -18,6 +18,7 @@ import { noteAuthLifetime } from '../auth-lifetime.ts'
 import { errorOfNotify, rejectedByInitiator } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
+import { protectedRedirect } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import { isIkeDelete } from './delete.ts'
 import { adoptIkeSa, IkeRekeyTask } from './ike-rekey.ts'
@@ -46,9 +47,15 @@ export function answerInformational(
     return { payloads: [], afterSending: () => peerGaveUp(state, fatal.notifyType) }
   }
   noteReplayCounterSync(state, payloads)
+  noteRedirect(state, payloads)
   noteAuthLifetime(state, payloads)
   noteUnknown(state, payloads)
   return { payloads: [...deleteChildren(state, sa, deletes), ...mobikeAnswers(sa, payloads, path)] }
+}
+
+function noteRedirect(state: SessionState, payloads: readonly Payload[]): void {
+  const to = protectedRedirect(state, payloads)
+  if (to !== undefined && state.closing === undefined) state.emit({ type: 'redirect', to })
 }
 
 /** The peer says where it is now (RFC 4555 section 3.5). */
@@ -127,6 +134,7 @@ function noteUnknown(state: SessionState, payloads: readonly Payload[]): void {
     NotifyType.NAT_DETECTION_SOURCE_IP,
     NotifyType.NAT_DETECTION_DESTINATION_IP,
     NotifyType.AUTH_LIFETIME,
+    NotifyType.REDIRECT,
     NotifyType.COOKIE2,
     NotifyType.UPDATE_SA_ADDRESSES
   ]

@@ -11,6 +11,7 @@ import type { NotifyPayload, Payload } from '../../wire/ike-message.ts'
 import { certificateRequest } from '../auth/authenticator.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { NONCE_LENGTH } from '../options.ts'
+import { followsRedirects, redirectNotify } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import {
   acceptableNonce,
@@ -44,7 +45,11 @@ export function answerInit(state: SessionState, request: InboundMessage, path: P
   if (offer === undefined || ke === undefined || nonce === undefined || !acceptableNonce(nonce.data)) {
     return refuse(notify(NotifyType.INVALID_SYNTAX))
   }
-  const { ikeProposals } = state.config
+  const { config } = state
+  state.followsRedirects = followsRedirects(request.payloads)
+  if (config.role === 'responder' && config.redirect?.at === 'init' && state.followsRedirects)
+    return refuse(redirectNotify(config.redirect.to, nonce.data))
+  const { ikeProposals } = config
   const chosen = chooseProposal(offer.proposals, ikeProposals, 'ike', { preferredGroup: ke.group })
   const [group] = chosen === undefined ? [] : proposalGroups([chosen])
   if (chosen === undefined || group === undefined) return refuse(notify(NotifyType.NO_PROPOSAL_CHOSEN))

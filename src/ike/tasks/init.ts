@@ -27,6 +27,7 @@ import {
 } from '../failures.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { MAX_COOKIE_LENGTH, MAX_INIT_RETRIES, NONCE_LENGTH } from '../options.ts'
+import { readRedirect, redirected, redirectSupport } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import {
   acceptableNonce,
@@ -71,7 +72,11 @@ export class InitTask implements Task {
     const exchange = this.#exchange
     if (path === undefined || exchange === undefined) return undefined
     // Apart from cookie and KE a retry repeats the first request (RFC 7296 section 2.6).
-    this.#notifies ??= [...natDetectionPayloads(sa.localSpi, 0n, path), ...supportNotifies()]
+    this.#notifies ??= [
+      ...natDetectionPayloads(sa.localSpi, 0n, path),
+      ...supportNotifies(),
+      ...redirectSupport(this.#state)
+    ]
     return {
       exchangeType: ExchangeType.IKE_SA_INIT,
       payloads: [
@@ -88,6 +93,8 @@ export class InitTask implements Task {
     const { payloads } = response
     const cookie = findNotify(payloads, NotifyType.COOKIE)
     if (cookie !== undefined) return this.#takeCookie(cookie.data)
+    const redirect = findNotify(payloads, NotifyType.REDIRECT)
+    if (redirect !== undefined) return this.#follow(redirect.data)
     const wrongGroup = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
     if (wrongGroup !== undefined) return this.#takeGroup(readUint16List(wrongGroup.data)[0])
     const error = findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
@@ -108,6 +115,16 @@ export class InitTask implements Task {
     if (isKnown && !this.#onStream) return 'ignore'
     this.#cookie = cookie
     return this.#retry('the gateway wants a cookie')
+  }
+
+  /** Only who has seen our request knows its nonce; anything else is as if it had not come (RFC 5685 section 3). */
+  #follow(data: Uint8Array): TaskOutcome {
+    const { config } = this.#state
+    const redirection = readRedirect(data)
+    const isAnswer = redirection !== undefined && equalBytes(redirection.nonce, this.#nonce)
+    if (!isAnswer || config.role !== 'initiator' || config.redirect === undefined) return 'ignore'
+    this.#state.end('redirected', redirected(this.#state, redirection.to, 'init'))
+    return 'done'
   }
 
   #takeGroup(group: number | undefined): TaskOutcome {

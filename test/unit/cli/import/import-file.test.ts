@@ -88,7 +88,8 @@ describe('a profile of Algo with a certificate', () => {
       'ike-proposal': ['aes256gcm16-prfsha512-ecp384'],
       'esp-proposal': ['aes256gcm16-ecp384'],
       'ike-lifetime': 1200,
-      'child-lifetime': 1200
+      'child-lifetime': 1200,
+      redirect: false
     })
   })
 
