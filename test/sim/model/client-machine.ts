@@ -6,6 +6,7 @@ import type { ClientEvent } from '../../../src/client/events.ts'
 import { GatewayAddresses } from '../../../src/client/gateway-addresses.ts'
 import type { Candidate, Opened } from '../../../src/client/openings.ts'
 import type { ConnectOptions } from '../../../src/client/options.ts'
+import { Redirects } from '../../../src/client/redirects.ts'
 import { VpnSession } from '../../../src/client/session.ts'
 import { SessionFactory } from '../../../src/client/session-factory.ts'
 import { Tunnel } from '../../../src/client/tunnel.ts'
@@ -116,6 +117,7 @@ export class ClientMachine {
       factory,
       open: (candidate, signal, timeoutMs) => this.#open(candidate, signal, timeoutMs),
       addresses,
+      redirects: new Redirects({ clock, lookUp: async () => [], onEvent: () => undefined }),
       sourceFor: () => this.#network.clientAddress ?? 'none',
       streamTarget: { via: null, addresses: undefined },
       recall: async () => undefined,
