@@ -18,6 +18,7 @@ const WANTED = [
   /^bin\/(ikestream\.js|package\.json)$/,
   /^dist\/bundle\/[\w-]+\.cjs$/,
   /^dist\/(\w+\/)*[\w-]+\.(js|d\.ts)$/,
+  /^man\/ikestream\.1$/,
   /^schema\/[\w-]+\.schema\.json$/,
   /^docs\/[\w-]+\.(md|svg)$/,
   /^examples\/[\w/@.-]+$/
@@ -55,7 +56,8 @@ describe('the package', () => {
       'bin/ikestream.js',
       'dist/api/index.d.ts',
       'dist/host/tun-opener.js',
-      'docs/LICENSES.md'
+      'docs/LICENSES.md',
+      'man/ikestream.1'
     ])
       expect(packed).toContain(path)
   })
