@@ -18,6 +18,7 @@ import {
   IPV6_SOURCE_OFFSET
 } from '../wire/ip.ts'
 import { dnsRootQuery, echoRequest, ProbeAnswer, probeAnswerIn } from '../wire/probe-packets.ts'
+import type { PathSize, ProbeRoute } from './path-size.ts'
 import type { TrafficCounters } from './watchdog.ts'
 
 /** A packet to be sent; `counts`: whether the path is to be blamed if nothing comes back (see `TrafficCounters`). */
@@ -67,8 +68,11 @@ export class InnerProbes implements InnerInspector {
   /** Ticks in which somebody known was told something, since anything came in. */
   #knownUnanswered = 0
   #lastHeard: Uint8Array | undefined
+  readonly #size: PathSize
 
-  constructor(random: RandomSource) {
+  /** @param size hears of answers, too */
+  constructor(random: RandomSource, size: PathSize) {
+    this.#size = size
     const witness = (kind: Kind, question: number): Witness => {
       return { kind, question, target: undefined, source: undefined, proved: false, missed: 0 }
     }
@@ -121,6 +125,18 @@ export class InnerProbes implements InnerInspector {
     })
   }
 
+  /**
+   * The way to the first router behind the gateway: towards the name server, else the gateway itself, else whoever was heard.
+   * @param gateway its outer address; it need not be reachable inside, since nothing gets that far
+   */
+  firstHop(gateway: Uint8Array | undefined): ProbeRoute | undefined {
+    for (const destination of [this.#witness('name-server').target, gateway, this.#lastHeard]) {
+      const source = destination === undefined ? undefined : this.#sourceFor(destination)
+      if (destination !== undefined && source !== undefined) return { source, destination }
+    }
+    return undefined
+  }
+
   /** Is there somebody who used to answer, and does not? */
   get witness(): TrafficCounters['witness'] {
     const proved = this.#witnesses.filter((witness) => witness.proved)
@@ -145,10 +161,13 @@ export class InnerProbes implements InnerInspector {
   }
 
   inbound(buffer: Uint8Array, offset: number, length: number): void {
-    const isWatching = this.#tick < this.#watchUntil
+    const isWatching = this.#tick < this.#watchUntil || this.#size.isAsking
     if (this.#inboundSampled && !isWatching) return
     const answer = isWatching ? probeAnswerIn(buffer, offset, length) : ProbeAnswer.NONE
-    if (answer !== ProbeAnswer.NONE) this.#answered(answer)
+    if (answer !== ProbeAnswer.NONE) {
+      this.#answered(answer)
+      this.#size.answered(answer)
+    }
     if (this.#inboundSampled) return
     this.#inboundSampled = true
     this.#arrived = true

@@ -23,12 +23,14 @@ import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Tun } from '../tun/types.ts'
+import { addressToBytes } from '../wire/address.ts'
 import { formatCidr } from '../wire/cidr.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selectors.ts'
 import { InnerProbes } from './inner-probes.ts'
 import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
+import { PathSize } from './path-size.ts'
 import type { PlacedConfig, TunnelPlace } from './tunnel-place.ts'
 import type { TrafficCounters } from './watchdog.ts'
 
@@ -96,6 +98,9 @@ export class Tunnel {
   /** Questions of ours; and those of them that nobody has to answer. */
   #probesSent = 0
   #probesNotCounted = 0
+  readonly #size: PathSize
+  /** What passes on the path in use, as far as it had to be found out. */
+  #pathLimit = Number.POSITIVE_INFINITY
   /** Authentic ESP that came over another transport than the one in use. */
   #strayPacketsIn = 0
 
@@ -128,7 +133,9 @@ export class Tunnel {
       onTunGone: environment.onDeviceGone,
       observer: { onSoftLimit: (child) => environment.onSoftLimit(child.parameters.inbound.spi) }
     })
-    this.#probes = new InnerProbes(environment.random)
+    this.#size = new PathSize(environment.random)
+    this.#size.onResult = (lengthBytes) => this.#sizeFound(lengthBytes)
+    this.#probes = new InnerProbes(environment.random, this.#size)
     this.#pump.inspector = this.#probes
   }
 
@@ -175,6 +182,7 @@ export class Tunnel {
   /** For the watchdog, ten times a second. */
   look(): TrafficCounters {
     this.#probes.tick()
+    this.#askSize()
     return this.counters()
   }
 
@@ -275,7 +283,9 @@ export class Tunnel {
   use(transport: Transport | undefined): void {
     this.#transport = transport
     this.#pump.setTransport(transport)
+    this.#pathLimit = Number.POSITIVE_INFINITY
     this.#fitMtu()
+    this.#measure()
     if (transport !== undefined) void this.#updatePinned(transport)
   }
 
@@ -314,6 +324,8 @@ export class Tunnel {
       this.#fitMtu()
       await this.#reconfigure(info, transport)
     }
+    this.#measure()
+    this.#askSize()
     this.#pump.resume()
   }
 
@@ -414,6 +426,39 @@ export class Tunnel {
     }
   }
 
+  /** A path has been taken into use: over UDP it may lose what is long, and nobody may say so. */
+  #measure(): void {
+    const { kind } = this.#transport ?? {}
+    if (kind === 'udp' && this.#options.mtu === undefined && this.#info !== undefined)
+      this.#size.begin(this.#mtu)
+    else this.#size.end()
+    this.#pump.setSegmentLimit(this.#size.caution)
+  }
+
+  #askSize(): void {
+    const transport = this.#transport
+    if (!this.#size.isAsking || transport === undefined) return
+    const route = this.#probes.firstHop(addressToBytes(transport.outerRemote.address))
+    for (const packet of this.#size.tick(route)) {
+      if (!this.#pump.inject(packet)) continue
+      this.#probesSent++
+      this.#probesNotCounted++
+    }
+  }
+
+  #sizeFound(lengthBytes: number): void {
+    const isShort = lengthBytes < this.#mtu
+    if (isShort) {
+      this.#pathLimit = lengthBytes
+      this.#environment.log.log('info', 'Longer packets are lost on this path without a word', {
+        lengthBytes
+      })
+      this.#fitMtu()
+    }
+    // IPv6 inside keeps the MTU that it must have; TCP at least gets along with less.
+    this.#pump.setSegmentLimit(isShort ? lengthBytes : undefined)
+  }
+
   /** The MTU only shrinks while the session lasts: connections inside have got used to it. */
   #fitMtu(): void {
     const transport = this.#transport
@@ -434,7 +479,8 @@ export class Tunnel {
     if (suite === undefined) return STREAM_TUNNEL_MTU
     const hasIpv6 = this.virtualAddresses.some((address) => address.includes(':'))
     const least = hasIpv6 ? LEAST_IPV6_MTU : LEAST_IPV4_MTU
-    return Math.max(least, Math.min(STREAM_TUNNEL_MTU, maxInnerLength(transport.maxEspLength, suite)))
+    const fits = maxInnerLength(transport.maxEspLength, suite)
+    return Math.max(least, Math.min(STREAM_TUNNEL_MTU, fits, this.#pathLimit))
   }
 
   #complain(error: unknown): void {

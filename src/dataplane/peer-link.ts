@@ -48,7 +48,8 @@ export interface PeerSurroundings {
   /** A transport takes packets again, or there is a new one. */
   writableAgain(peer: PeerLink): void
   now(): number
-  readonly mtu: number
+  /** What a TCP segment inside may come to with its headers: at most the MTU. */
+  readonly segmentMtu: number
   readonly capture: InnerCapture | undefined
 }
 
@@ -98,7 +99,7 @@ export class PeerLink {
     const at = esp.reserve(child.outbound.sealedLength(length))
     if (at < 0) return SendResult.blocked
     const isIpv4 = (buffer[offset] ?? 0) >>> 4 === 4
-    clampMss(buffer, offset, length, mssFor(this.#around.mtu, isIpv4 ? 4 : 6))
+    clampMss(buffer, offset, length, mssFor(this.#around.segmentMtu, isIpv4 ? 4 : 6))
     this.#around.capture?.(buffer, offset, length, true)
     const next = isIpv4 ? NextHeader.IPV4 : NextHeader.IPV6
     // Asked before sealing, which may work in place.
@@ -189,7 +190,12 @@ export class PeerLink {
       dropped.congestion++
       return
     }
-    clampMss(buffer, at, length, mssFor(this.#around.mtu, inbound.nextHeader === NextHeader.IPV4 ? 4 : 6))
+    clampMss(
+      buffer,
+      at,
+      length,
+      mssFor(this.#around.segmentMtu, inbound.nextHeader === NextHeader.IPV4 ? 4 : 6)
+    )
     this.#around.capture?.(buffer, at, length, false)
     this.inspector?.inbound(buffer, at, length)
     this.counters.packetsIn++

@@ -15,8 +15,8 @@ export interface PumpOptions extends TunSideOptions {
   readonly observer?: PeerObserver | undefined
 }
 
-/** Questions of our own are small. */
-const MAX_INJECTED_LENGTH = 128
+/** Questions of our own may ask how long a packet may be. */
+const MAX_INJECTED_LENGTH = 2048
 
 export class Pump {
   readonly #side: TunSide
@@ -45,6 +45,11 @@ export class Pump {
 
   setMtu(mtu: number): void {
     this.#side.setMtu(mtu)
+  }
+
+  /** What TCP inside is held to, if that is less than the MTU allows; undefined: no less. */
+  setSegmentLimit(packetBytes: number | undefined): void {
+    this.#side.setSegmentLimit(packetBytes)
   }
 
   /** Where ESP goes from now on. Undefined: nowhere yet, packets wait in the TUN device. */

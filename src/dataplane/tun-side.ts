@@ -67,7 +67,9 @@ export class TunSide implements PeerSurroundings {
   readonly #icmp = new Uint8Array(new ArrayBuffer(VNET_HEADER_LENGTH + MAX_ICMP_ERROR_LENGTH))
   /** Peers that were sent something in this turn. */
   readonly #toFlush: PeerLink[] = []
+  segmentMtu: number
   #mtu: number
+  #segmentLimit = Number.POSITIVE_INFINITY
   #paused = true
   #inTurn = false
   #turnAgain = false
@@ -84,7 +86,7 @@ export class TunSide implements PeerSurroundings {
     this.#tun = options.tun
     this.#logger = options.logger
     this.#router = router
-    this.#mtu = options.mtu
+    this.#mtu = this.segmentMtu = options.mtu
     this.now = options.now
     this.capture = options.capture
     this.#coalescer = new Coalescer((buffer, offset, length) => this.#write(buffer, offset, length), {
@@ -108,6 +110,13 @@ export class TunSide implements PeerSurroundings {
   /** From now on packets of at most this many bytes go through the tunnel (IPv6: never less than 1280). */
   setMtu(mtu: number): void {
     this.#mtu = mtu
+    this.segmentMtu = Math.min(mtu, this.#segmentLimit)
+  }
+
+  /** TCP segments come to no more than this with their headers; undefined: to no more than the MTU. */
+  setSegmentLimit(packetBytes: number | undefined): void {
+    this.#segmentLimit = packetBytes ?? Number.POSITIVE_INFINITY
+    this.segmentMtu = Math.min(this.#mtu, this.#segmentLimit)
   }
 
   addPeer(sad: Sad, observer: PeerObserver): PeerLink {

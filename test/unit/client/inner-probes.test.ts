@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { InnerProbes } from '../../../src/client/inner-probes.ts'
+import { PathSize } from '../../../src/client/path-size.ts'
 import type { AssignedConfig } from '../../../src/ike/types.ts'
 import { addressToBytes } from '../../../src/wire/address.ts'
 import { echoRequest } from '../../../src/wire/probe-packets.ts'
@@ -16,7 +17,7 @@ function config(dns: readonly string[]): AssignedConfig {
 }
 
 function setUp(dns: readonly string[] = ['10.9.0.1']) {
-  const probes = new InnerProbes(new SeededRandom(4))
+  const probes = new InnerProbes(new SeededRandom(4), new PathSize(new SeededRandom(5)))
   probes.configure(config(dns))
   const ask = (series = 1): Uint8Array[] => {
     let packets: Uint8Array[] = []
