@@ -22,7 +22,10 @@ const EXTRA_SAMPLES = 4
 const SAMPLE_PAUSE_MS = 25
 /** A repetition that is not answered within this, or three of the round trips so far, ends the measuring. */
 const LEAST_SAMPLE_TIMEOUT_MS = 200
-const MOST_SAMPLE_TIMEOUT_MS = 600
+/** More than the way of a satellite. */
+const MOST_SAMPLE_TIMEOUT_MS = 1_000
+/** How unevenly a network may deliver. */
+const STRAGGLER_MS = 50
 
 export interface UdpPortOptions {
   readonly clock: Clock
@@ -53,6 +56,8 @@ class UdpPortExchange {
   readonly #options: UdpPortOptions
   readonly #bell: Bell
   readonly #startedAt: number
+  /** Until then answers to copies of a question may still come. */
+  #quietAtMs = 0
   readonly #sentAt = new Map<InitProbe, number[]>()
   readonly #samples: number[] = []
   #answer: InitAnswer | undefined
@@ -103,9 +108,13 @@ class UdpPortExchange {
       if (this.#answer?.offerWasReal === true && !outcome.answer.offerWasReal) return
       const sent = this.#sentAt.get(probe) ?? []
       const [only] = sent
+      const now = this.#options.clock.now()
       // With two of the same on their way nobody knows which one was answered (RFC 6298 section 3).
-      if (sent.length === 1 && only !== undefined && outcome.type === 'answer')
-        this.#samples.push(this.#options.clock.now() - only)
+      if (sent.length === 1 && only !== undefined && outcome.type === 'answer') this.#samples.push(now - only)
+      // The answer to the last of them takes no longer than this one to the first has taken, at most.
+      const last = sent.at(-1)
+      if (sent.length > 1 && only !== undefined && last !== undefined)
+        this.#quietAtMs = last + (now - only) + STRAGGLER_MS
       this.#answer = outcome.answer
       this.#answered = probe
       this.#again = outcome.type === 'again'
@@ -147,6 +156,8 @@ class UdpPortExchange {
     const { clock, signal } = this.#options
     const probe = this.#answered
     if (probe === undefined) return
+    // An answer to an earlier copy would be taken for a very quick one.
+    await this.#waitUntil(this.#quietAtMs, () => signal.aborted)
     for (let count = 0; count < EXTRA_SAMPLES && !signal.aborted; count++) {
       await this.#waitUntil(clock.now() + SAMPLE_PAUSE_MS, () => signal.aborted)
       const before = this.#samples.length

@@ -9,6 +9,7 @@ import type { CheckDocument } from '../check/document.ts'
 import { ExitCode, UsageError } from '../errors.ts'
 import { directories } from '../host/directories.ts'
 import { libc } from '../native/libc.ts'
+import { HEDGE_AFTER_MS } from '../transport/hedged-lookup.ts'
 import { type CheckFlags, DEFAULT_BANDWIDTH_S, DEFAULT_TIMEOUT_S, planCheck, runPlan } from './check-run.ts'
 import { checkLines } from './check-table.ts'
 import { changeLine, DEFAULT_WATCH_S, watchChecks } from './check-watch.ts'
@@ -115,7 +116,8 @@ async function runCheck(target: string, command: Command, flags: CheckFlags): Pr
     if (stop.code !== undefined) return stop.code
     show(document, reporter)
     const { dns, verdict } = document
-    if (dns?.outcome === 'timeout') endDespiteLookup(verdict.exitCode)
+    if (dns?.outcome === 'timeout' || (dns?.elapsedMs ?? 0) > HEDGE_AFTER_MS)
+      endDespiteLookup(verdict.exitCode)
     return verdict.exitCode
   } catch (error) {
     return reporter.error(error)

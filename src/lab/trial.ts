@@ -28,6 +28,8 @@ export interface SeenCheck {
   readonly portal: string
   readonly portalUrl: string | null
   readonly pathMtu: number | null
+  /** Of the best way. */
+  readonly rttMs: number | null
   readonly elapsedMs: number
 }
 
@@ -87,6 +89,7 @@ export async function tryCheck(lab: Lab): Promise<SeenCheck> {
     portal: portal.state,
     portalUrl: portal.url,
     pathMtu: udp.find(({ large }) => large !== null)?.large?.pathMtu ?? null,
+    rttMs: verdict.best?.rttMs ?? null,
     elapsedMs: durationMs
   }
 }

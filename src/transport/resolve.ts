@@ -6,13 +6,9 @@ import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { ResolveError } from '../errors.ts'
 import { systemCode } from './failure.ts'
+import { hedgedLookup, type Lookup } from './hedged-lookup.ts'
 
-/** Every address of a name in the system's own order of preference (RFC 6724). */
-export type Lookup = (
-  host: string
-) => Promise<readonly { readonly address: string; readonly family: number }[]>
-
-const systemLookup: Lookup = (host) => lookup(host, { all: true, order: 'verbatim' })
+const systemLookup: Lookup = hedgedLookup((host) => lookup(host, { all: true, order: 'verbatim' }))
 
 export interface ResolveOptions {
   readonly lookup?: Lookup | undefined

@@ -13,7 +13,11 @@ const identifierOf = (packet: Uint8Array): number => {
 }
 
 /** A tunnel in which what is longer than `fits` vanishes, and the rest is answered after so many ticks. */
-function site(limit: number, fits: number, { delayTicks = 0, route = ROUTE, lose = (): boolean => false } = {}) {
+function site(
+  limit: number,
+  fits: number,
+  { delayTicks = 0, route = ROUTE, lose = (): boolean => false } = {}
+) {
   const size = new PathSize(new SeededRandom(3))
   const results: number[] = []
   size.onResult = (lengthBytes) => results.push(lengthBytes)

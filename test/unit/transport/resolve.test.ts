@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ExitCode, ResolveError } from '../../../src/errors.ts'
-import { interleave, type Lookup, resolveServer } from '../../../src/transport/resolve.ts'
+import type { Lookup } from '../../../src/transport/hedged-lookup.ts'
+import { interleave, resolveServer } from '../../../src/transport/resolve.ts'
 
 const found = (...addresses: string[]): Lookup => {
   return async () => addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))
