@@ -126,7 +126,8 @@ async function impose(fault, tools, ledger) {
   await sleep(tools.random.between(holdMs))
   if (typeof end === 'function') await end()
   const endedAt = now()
-  if (blocks) fault.imposedMs = endedAt - fault.startedAt
+  fault.heldMs = endedAt - fault.startedAt
+  if (blocks) fault.imposedMs = fault.heldMs
   try {
     await Promise.all(tools.site.clients.map(({ name }) => isBack(`traffic of ${name}`, ledger, endedAt)))
   } catch (error) {

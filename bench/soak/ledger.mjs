@@ -3,16 +3,21 @@
  * @module
  */
 
+import { sharedNowMs } from '../lib/traffic.mjs'
+
 /** What a datagram may need to come back; those that left so long before a fault may be its victims. */
 const IN_FLIGHT_MS = 500
 /** Sizes settle first: code is compiled, pools are filled. */
 const WARM_UP_SHARE = 0.25
 /** A slope needs some length. */
 const LEAST_JUDGED_MS = 300_000
-/** Growth that is no leak: the collector is free to be lazy. */
-const TOLERATED_KIB = 12_288
-const TOLERATED_SHARE = 0.1
+/** Growth over a run that is no leak: of what is in use, and of what the collector is free to be lazy with. */
+const TOLERATED_LIVE_KIB = 4096
+const TOLERATED_RESIDENT_KIB = 32_768
 const TOLERATED_DESCRIPTORS = 6
+/** What takes longer to get over is told of with what was said meanwhile. */
+const SLOW_MS = 5000
+const KEPT_EVENTS = 500
 
 export class Ledger {
   #faults = []
@@ -24,6 +29,7 @@ export class Ledger {
   #traffic = new Map()
   #sizes = new Map()
   #events = new Map()
+  #recent = []
   failures = []
 
   /** A line of one of the programs. */
@@ -50,6 +56,7 @@ export class Ledger {
         break
       default:
         this.#count(name, line.event)
+        this.#remember(name, line)
     }
   }
 
@@ -58,15 +65,23 @@ export class Ledger {
     this.#events.set(key, (this.#events.get(key) ?? 0) + 1)
   }
 
+  #remember(name, { event, transport, outcome, reason, from, to }) {
+    this.#recent.push({ at: Math.round(sharedNowMs()), name, event, transport, outcome, reason, from, to })
+    if (this.#recent.length > KEPT_EVENTS) this.#recent.shift()
+  }
+
   /** When an answer last came back to this client's traffic, and how many have come. */
   lastSign(name) {
     const { lastAt = 0, received = 0 } = this.#traffic.get(name) ?? {}
     return { lastAt, received }
   }
 
-  /** @param fault `kind`, `startedAt`, `imposedMs`, `recoveredAt` */
+  /** @param fault `kind`, `startedAt`, `heldMs`, `imposedMs`, `recoveredAt`, `overlaps` */
   fault(fault) {
-    this.#faults.push(fault)
+    const { startedAt, heldMs, recoveredAt } = fault
+    const isSlow = recoveredAt - startedAt - heldMs > SLOW_MS
+    const events = isSlow ? this.#recent.filter(({ at }) => at >= startedAt) : undefined
+    this.#faults.push({ ...fault, events })
   }
 
   fail(what) {
@@ -80,7 +95,7 @@ export class Ledger {
     const descriptors = program.descriptors()
     if (residentKib === undefined || descriptors === undefined) return
     if (!this.#sizes.has(key)) this.#sizes.set(key, [])
-    this.#sizes.get(key).push({ at, residentKib, descriptors })
+    this.#sizes.get(key).push({ at, residentKib, descriptors, liveKib: program.liveKib })
   }
 
   /** Everything together; failures are complete now. */
@@ -90,6 +105,7 @@ export class Ledger {
     const sizes = [...this.#sizes].map(([program, samples]) => this.#closeSizes(program, samples))
     return {
       faults: this.#closeFaults(),
+      slow: this.#faults.filter(({ events }) => events !== undefined),
       streams,
       datagrams,
       sizes,
@@ -151,14 +167,10 @@ export class Ledger {
 
   #closeFaults() {
     const kinds = new Map()
+    const outages = this.#outages()
     for (const fault of this.#faults) {
-      const { kind, startedAt, imposedMs, recoveredAt, overlaps } = fault
-      const outageMs = Math.max(
-        0,
-        ...this.#gaps
-          .filter(({ from, to }) => to > startedAt && from < recoveredAt)
-          .map(({ from, to }) => Math.round(to - from))
-      )
+      const { kind, imposedMs, overlaps } = fault
+      const outageMs = outages.get(fault) ?? 0
       const row = kinds.get(kind) ?? {
         kind,
         times: 0,
@@ -178,25 +190,44 @@ export class Ledger {
     return [...kinds.values()].sort((a, b) => a.kind.localeCompare(b.kind))
   }
 
+  /** The longest outage of each fault: one belongs to the fault that it shares most of its time with. */
+  #outages() {
+    const longest = new Map()
+    for (const { from, to } of this.#gaps) {
+      const shared = ({ startedAt, recoveredAt }) => Math.min(to, recoveredAt) - Math.max(from, startedAt)
+      const [fault] = [...this.#faults].sort((a, b) => shared(b) - shared(a))
+      if (fault !== undefined && shared(fault) > 0)
+        longest.set(fault, Math.max(longest.get(fault) ?? 0, Math.round(to - from)))
+    }
+    return longest
+  }
+
   #closeSizes(program, samples) {
     const from = samples[0]?.at ?? 0
     const length = (samples.at(-1)?.at ?? 0) - from
     const warm = samples.filter(({ at }) => at - from >= length * WARM_UP_SHARE)
-    const growthKib = slope(warm) * ((warm.at(-1)?.at ?? 0) - (warm[0]?.at ?? 0))
-    const meanKib = warm.reduce((sum, { residentKib }) => sum + residentKib, 0) / Math.max(1, warm.length)
-    const judged = length >= LEAST_JUDGED_MS
-    const flat = growthKib <= Math.max(TOLERATED_KIB, meanKib * TOLERATED_SHARE)
     const [first, last] = [warm[0], warm.at(-1)]
+    const growth = (key) => {
+      const known = warm.filter((sample) => sample[key] !== undefined)
+      return slope(known, key) * ((last?.at ?? 0) - (first?.at ?? 0))
+    }
+    const [residentKib, liveKib] = [growth('residentKib'), growth('liveKib')]
+    const judged = length >= LEAST_JUDGED_MS
+    const flat = liveKib <= TOLERATED_LIVE_KIB && residentKib <= TOLERATED_RESIDENT_KIB
     const moreDescriptors = (last?.descriptors ?? 0) - (first?.descriptors ?? 0)
-    if (judged && !flat) this.fail(`${program} grew by ${Math.round(growthKib)} KiB`)
+    if (judged && !flat)
+      this.fail(`${program} grew by ${Math.round(residentKib)} KiB, ${Math.round(liveKib)} of them in use`)
     if (judged && moreDescriptors > TOLERATED_DESCRIPTORS)
       this.fail(`${program} has ${moreDescriptors} descriptors more than before`)
+    const mib = (kib) => Number((kib / 1024).toFixed(1))
     return {
       program,
       minutes: Number((length / 60_000).toFixed(1)),
       residentMib: [first, last].map((sample) => Math.round((sample?.residentKib ?? 0) / 1024)),
-      peakMib: Math.round(Math.max(...samples.map(({ residentKib }) => residentKib)) / 1024),
-      growthMib: Number((growthKib / 1024).toFixed(1)),
+      peakMib: Math.round(Math.max(...samples.map((sample) => sample.residentKib)) / 1024),
+      liveMib: [first, last].map((sample) => mib(sample?.liveKib ?? 0)),
+      residentGrowthMib: mib(residentKib),
+      liveGrowthMib: mib(liveKib),
       descriptors: [first, last].map((sample) => sample?.descriptors ?? 0),
       flat: judged ? flat : null
     }
@@ -204,11 +235,11 @@ export class Ledger {
 }
 
 /** KiB per millisecond, by least squares. */
-function slope(samples) {
+function slope(samples, key) {
   if (samples.length < 2) return 0
-  const mean = (key) => samples.reduce((sum, one) => sum + one[key], 0) / samples.length
-  const [at, kib] = [mean('at'), mean('residentKib')]
-  const over = samples.reduce((sum, one) => sum + (one.at - at) * (one.residentKib - kib), 0)
+  const mean = (of) => samples.reduce((sum, one) => sum + one[of], 0) / samples.length
+  const [at, kib] = [mean('at'), mean(key)]
+  const over = samples.reduce((sum, one) => sum + (one.at - at) * (one[key] - kib), 0)
   const under = samples.reduce((sum, one) => sum + (one.at - at) ** 2, 0)
   return under === 0 ? 0 : over / under
 }
@@ -228,14 +259,15 @@ export function asMarkdown({ command, minutes, seed, faults, streams, datagrams,
         `| ${row.kind} | ${row.times} | ${row.longestImposedMs} | ${row.worstOutageMs} | ${row.worstBeyondMs} |`
     ),
     '',
-    '| process | minutes | RSS, first and last, MiB | growth by slope, MiB | descriptors | flat |',
+    '| process | minutes | RSS, MiB (growth by slope) | in use, MiB (growth by slope) | descriptors | flat |',
     '| --- | ---: | ---: | ---: | ---: | --- |',
     ...sizes
       .filter(({ minutes: age }) => age >= 1)
       .map(
         (row) =>
-          `| ${row.program.replace(/ \(.*/, '')} | ${row.minutes} | ${row.residentMib.join(', ')} | ${row.growthMib} | ` +
-          `${row.descriptors.join(', ')} | ${row.flat === null ? 'too short to tell' : row.flat ? 'yes' : 'no'} |`
+          `| ${row.program.replace(/ \(.*/, '')} | ${row.minutes} | ${row.residentMib.join(' to ')} (${row.residentGrowthMib}) | ` +
+          `${row.liveMib.join(' to ')} (${row.liveGrowthMib}) | ${row.descriptors.join(' to ')} | ` +
+          `${row.flat === null ? 'too short to tell' : row.flat ? 'yes' : 'no'} |`
       ),
     '',
     ...(failures.length === 0 ? ['Nothing failed.'] : failures.map((what) => `- FAILED: ${what}`))

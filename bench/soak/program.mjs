@@ -10,8 +10,9 @@ const KEPT_STDERR = 4000
 
 export class Program {
   name
-  startedAtMs = performance.now()
   stderr = ''
+  /** What it says that it really uses; undefined until it has said so. */
+  liveKib
   #child
   #listeners = new Set()
 
@@ -27,7 +28,8 @@ export class Program {
       } catch {
         return
       }
-      for (const listener of [...this.#listeners]) listener(line)
+      if (line.event === 'size') this.liveKib = line.liveKib
+      else for (const listener of [...this.#listeners]) listener(line)
     })
     this.#child.stderr.on('data', (chunk) => {
       this.stderr = (this.stderr + chunk).slice(-KEPT_STDERR)

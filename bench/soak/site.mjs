@@ -23,9 +23,11 @@ import { GATEWAY_NAME, IKESTREAM, makeCredentials } from '../lib/site.mjs'
 import { Program } from './program.mjs'
 
 const TRAFFIC = fileURLToPath(new URL('./traffic-tool.mjs', import.meta.url))
+const SIZE_TOOL = fileURLToPath(new URL('./size-tool.mjs', import.meta.url))
 const SERVER = { address: '10.1.0.2', gateway: '10.1.0.1', tcpPort: 7000, udpPort: 7001 }
 /** The cable between relay and gateway, which no fault touches. */
 const BACK = { relay: '10.2.0.2', gateway: '10.2.0.1' }
+const NODE = [process.execPath, '--expose-gc', '--import', SIZE_TOOL, IKESTREAM]
 const POOL = '10.99.0.0/24'
 const CONNECTIONS = 2
 /** The traffic's own limit, and some more. */
@@ -125,7 +127,7 @@ export class SoakSite {
   async startGateway() {
     const { address, namespace } = this.hotel.gateway
     this.gateway = this.#start('gateway', namespace, [
-      ...[process.execPath, IKESTREAM, 'gateway', '--json', '--listen', address, '--listen', BACK.gateway],
+      ...[...NODE, 'gateway', '--json', '--listen', address, '--listen', BACK.gateway],
       ...['--identity', GATEWAY_NAME],
       ...['--certificate', this.#credentials.gateway, '--client-cafile', this.#credentials.ca],
       ...['--pool', POOL, '--interface', 'gw0', ...LIFETIMES]
@@ -136,7 +138,7 @@ export class SoakSite {
   async startRelay() {
     const { address, namespace } = this.#relayHost
     this.relay = this.#start('relay', namespace, [
-      ...[process.execPath, IKESTREAM, 'relay', '--json', '--listen', `${address}:4500`],
+      ...[...NODE, 'relay', '--json', '--listen', `${address}:4500`],
       ...['--listen', `${address}:443`, '--tls', '--certificate', this.#relayFiles.certificate],
       ...['--sslkey', this.#relayFiles.key, '--target', BACK.gateway]
     ])
@@ -147,7 +149,7 @@ export class SoakSite {
     const before = await hostState(host.namespace)
     mkdirSync(this.#state(name), { recursive: true, mode: 0o700 })
     const program = this.#start(name, host.namespace, [
-      ...[process.execPath, IKESTREAM, 'connect', server, '--json', '--non-inter', '--no-dns', '--no-proxy'],
+      ...[...NODE, 'connect', server, '--json', '--non-inter', '--no-dns', '--no-proxy'],
       ...['--remote-identity', GATEWAY_NAME, '--certificate', this.#credentials.client],
       ...['--cafile', this.#credentials.ca, '--no-system-trust', '--no-portal', '--name', name],
       ...['--interface', 'ike0', '--persist', '--dpd', '2', '--udp-probe', '2'],

@@ -5,9 +5,7 @@
  * Invariant: every `admit` that returned true is followed by exactly one `release`.
  * @module
  */
-import { addressToBytes } from '../wire/address.ts'
-
-const IPV6_SUBSCRIBER_BYTES = 8
+import { subscriberOf } from '../wire/address.ts'
 
 export class ConnectionLimits {
   readonly #max: number
@@ -40,9 +38,4 @@ export class ConnectionLimits {
     if (open === 0) this.#open.delete(subscriber)
     else this.#open.set(subscriber, open)
   }
-}
-
-function subscriberOf(address: string): string {
-  const bytes = addressToBytes(address)
-  return bytes?.length === 16 ? bytes.subarray(0, IPV6_SUBSCRIBER_BYTES).join('.') : address
 }

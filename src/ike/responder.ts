@@ -3,10 +3,11 @@
  * (RFC 7296 sections 2.6, 2.21.4; RFC 9329 section 6.3).
  *
  * Invariants: a message that begins no session costs no memory; half-open sessions are bounded in all and for each
- * address; unprotected answers are rate-limited and never follow a response.
+ * address (IPv6: /64), and when there are as many as may be, the oldest makes room for who comes; unprotected answers are rate-limited and never follow a response.
  * @module
  */
 
+import { subscriberOf } from '../wire/address.ts'
 import type { Path } from '../wire/endpoint.ts'
 import { FrameFate } from '../wire/frame-fate.ts'
 import { decodeHeader, decodeMessage, encodeMessage } from '../wire/ike-codec.ts'
@@ -15,7 +16,7 @@ import type { DecodedHeader } from '../wire/ike-header.ts'
 import { espSpiToBytes, findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
 import { CookieJar, type CookieSecrets } from './cookie.ts'
-import { UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
+import { HALF_OPEN_GRACE_MS, UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
 import { Queue } from './queue.ts'
 import type { RestoreInputs } from './restore.ts'
 import { IkeSession, type IkeSessionOptions } from './session.ts'
@@ -32,7 +33,9 @@ interface Entry {
   readonly spis: Set<bigint>
   /** The initiator's SPI and address of the first message: finds repetitions of it. */
   readonly origin: string
-  readonly address: string
+  /** Who counts as one. */
+  readonly subscriber: string
+  readonly since: number
   established: boolean
 }
 
@@ -45,7 +48,9 @@ export class IkeResponder {
   readonly #bySpi = new Map<bigint, Entry>()
   readonly #byOrigin = new Map<string, Entry>()
   readonly #outputs = new Queue<ResponderOutput>()
-  #halfOpen = 0
+  /** In the order in which they began. */
+  readonly #halfOpen = new Set<Entry>()
+  readonly #halfOpenOf = new Map<string, number>()
   #answerBudget = UNPROTECTED_ANSWERS_PER_SECOND
   #budgetAt = 0
 
@@ -62,7 +67,7 @@ export class IkeResponder {
 
   /** IKE SAs that are not authenticated yet. */
   get halfOpen(): number {
-    return this.#halfOpen
+    return this.#halfOpen.size
   }
 
   /** Cookies that this responder made are good at another one that has these. */
@@ -81,9 +86,9 @@ export class IkeResponder {
   adopt(now: number, inputs: RestoreInputs): IkeSession | undefined {
     const session = IkeSession.restore(now, this.#config, this.#environment, inputs, this.#options)
     if (session === undefined) return undefined
-    const { address } = inputs.path.remote
+    const subscriber = subscriberOf(inputs.path.remote.address)
     // Repetitions of its IKE_SA_INIT are long over: nothing has to be found by that.
-    const entry: Entry = { session, spis: new Set(), origin: '', address, established: true }
+    const entry: Entry = { session, spis: new Set(), origin: '', subscriber, since: now, established: true }
     this.#entries.set(session, entry)
     this.#drain(entry)
     return session
@@ -185,11 +190,12 @@ export class IkeResponder {
     if (header.spiR !== 0n || header.spiI === 0n) return
     if (!this.#mayBegin(now, message, path)) return
     const session = new IkeSession(this.#config, this.#environment, this.#options)
-    const { address } = path.remote
-    const entry: Entry = { session, spis: new Set(), origin, address, established: false }
+    const subscriber = subscriberOf(path.remote.address)
+    const entry: Entry = { session, spis: new Set(), origin, subscriber, since: now, established: false }
     this.#entries.set(session, entry)
     this.#byOrigin.set(origin, entry)
-    this.#halfOpen++
+    this.#halfOpen.add(entry)
+    this.#halfOpenOf.set(subscriber, (this.#halfOpenOf.get(subscriber) ?? 0) + 1)
     this.#input(entry, () => session.receive(now, message, path))
     // Refused: there is nothing to remember.
     if (session.state === 'CREATED') this.#forget(entry)
@@ -198,14 +204,24 @@ export class IkeResponder {
   #mayBegin(now: number, message: Uint8Array, path: Path): boolean {
     const { maxHalfOpen, maxHalfOpenPerAddress } = this.#config
     if (this.#cookiesWanted(path) && !this.#hasCookie(now, message, path)) return false
-    return this.#halfOpen < maxHalfOpen && this.#halfOpenOf(path.remote.address) < maxHalfOpenPerAddress
+    const count = this.#halfOpenOf.get(subscriberOf(path.remote.address)) ?? 0
+    if (count >= maxHalfOpenPerAddress) return false
+    return this.#halfOpen.size < maxHalfOpen || this.#makeRoom(now)
+  }
+
+  /** Whoever means it is through long before. @returns whether there is room now */
+  #makeRoom(now: number): boolean {
+    const [oldest] = this.#halfOpen
+    if (oldest === undefined || now - oldest.since < HALF_OPEN_GRACE_MS) return false
+    this.#input(oldest, (session) => session.abandon(now))
+    return true
   }
 
   /** On streams the address is proved by TCP's handshake (RFC 9329 section 6.3). */
   #cookiesWanted(path: Path): boolean {
     const { cookies, cookieThreshold } = this.#config
     if (cookies === 'always') return true
-    return cookies === 'auto' && !path.reliable && this.#halfOpen >= cookieThreshold
+    return cookies === 'auto' && !path.reliable && this.#halfOpen.size >= cookieThreshold
   }
 
   /** Verifies the cookie; without a good one the initiator is asked to come again with it. */
@@ -222,10 +238,12 @@ export class IkeResponder {
     return false
   }
 
-  #halfOpenOf(address: string): number {
-    let count = 0
-    for (const entry of this.#entries.values()) if (!entry.established && entry.address === address) count++
-    return count
+  /** It is established, or gone. */
+  #noLongerHalfOpen(entry: Entry): void {
+    if (!this.#halfOpen.delete(entry)) return
+    const left = (this.#halfOpenOf.get(entry.subscriber) ?? 1) - 1
+    if (left === 0) this.#halfOpenOf.delete(entry.subscriber)
+    else this.#halfOpenOf.set(entry.subscriber, left)
   }
 
   // ---- strangers
@@ -282,7 +300,7 @@ export class IkeResponder {
         this.#bySpi.delete(output.spi)
         return
       case 'established':
-        if (!entry.established) this.#halfOpen--
+        this.#noLongerHalfOpen(entry)
         entry.established = true
         if (entry.session.initialContact) this.#replaceOthers(entry)
         return
@@ -295,7 +313,7 @@ export class IkeResponder {
 
   #forget(entry: Entry): void {
     if (!this.#entries.delete(entry.session)) return
-    if (!entry.established) this.#halfOpen--
+    this.#noLongerHalfOpen(entry)
     if (this.#byOrigin.get(entry.origin) === entry) this.#byOrigin.delete(entry.origin)
     for (const spi of entry.spis) this.#bySpi.delete(spi)
   }

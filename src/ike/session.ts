@@ -14,6 +14,7 @@ import { notify } from '../wire/ike-helpers.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { MAX_MESSAGE_ID } from './exchange-manager.ts'
+import { peerTimeout } from './failures.ts'
 import type { IkeSa } from './ike-sa.ts'
 import type { IkeSaState } from './lifecycle.ts'
 import { armRetransmission, sendRequest } from './messenger.ts'
@@ -198,6 +199,11 @@ export class IkeSession {
       // The initiator's driver knows whether there will be another path; a responder can only wait.
       if (state.config.role === 'responder') state.after('lost-path', 0, LOST_PATH_PATIENCE_MS)
     })
+  }
+
+  /** Gives up a session that is not authenticated yet, without a word to a peer that may not be there. */
+  abandon(now: number): void {
+    this.#at(now, (state) => state.end('timeout', peerTimeout('IKE_AUTH')))
   }
 
   /** Deletes the IKE SA; `closed` comes with the peer's answer, or without it after a few seconds. */

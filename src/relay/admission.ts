@@ -5,8 +5,7 @@
  * Invariant: every `admit` that returned undefined is followed by exactly one `release`.
  * @module
  */
-import { isIPv6 } from 'node:net'
-import { addressToBytes } from '../wire/address.ts'
+import { subscriberOf } from '../wire/address.ts'
 import type { RelayLimits } from './options.ts'
 
 export type RefusalReason =
@@ -35,7 +34,7 @@ export class Admission {
 
   /** @returns why not, or undefined: the connection counts from now on */
   admit(address: string, nowMs: number): RefusalReason | undefined {
-    const peer = peerOf(address)
+    const peer = subscriberOf(address)
     this.#turnWindow(nowMs)
     const refusal = this.#refusal(peer)
     if (refusal !== undefined) return refusal
@@ -47,7 +46,7 @@ export class Admission {
   }
 
   release(address: string): void {
-    const peer = peerOf(address)
+    const peer = subscriberOf(address)
     const open = (this.#open.get(peer) ?? 1) - 1
     this.#total--
     if (open === 0) this.#open.delete(peer)
@@ -70,10 +69,4 @@ export class Admission {
     this.#recentTotal = 0
     this.#recent.clear()
   }
-}
-
-function peerOf(address: string): string {
-  if (!isIPv6(address)) return address
-  const bytes = addressToBytes(address)
-  return bytes === undefined ? address : bytes.subarray(0, 8).join('.')
 }

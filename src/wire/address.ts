@@ -49,6 +49,15 @@ export function compareAddresses(a: Uint8Array, b: Uint8Array): number {
   return 0
 }
 
+/** What one subscriber gets of IPv6 at least; whoever has it can send from 2^64 addresses. */
+const SUBSCRIBER_BYTES = 8
+
+/** What counts as one peer where peers are counted: an IPv4 address, or the /64 of an IPv6 address. */
+export function subscriberOf(address: string): string {
+  const bytes = addressToBytes(address)
+  return bytes?.length === IPV6_LENGTH ? bytes.subarray(0, SUBSCRIBER_BYTES).join('.') : address
+}
+
 function parseIpv4(text: string): Uint8Array | undefined {
   const octets = text.split('.')
   if (octets.length !== IPV4_LENGTH) return undefined

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { COOKIE_SECRET_LIFETIME_MS } from '../../../src/ike/options.ts'
+import { COOKIE_SECRET_LIFETIME_MS, HALF_OPEN_GRACE_MS } from '../../../src/ike/options.ts'
 import { IkeResponder } from '../../../src/ike/responder.ts'
 import type { IkeOutput, ResponderConfig, ResponderPolicy } from '../../../src/ike/types.ts'
 import type { Path } from '../../../src/wire/endpoint.ts'
@@ -156,6 +156,31 @@ describe('a responder', () => {
     hub.flush(false)
     expect(hub.responder.sessions).toEqual([])
     expect(hub.responder.halfOpen).toBe(0)
+  })
+
+  it('counts the /64 of an IPv6 address, whoever in it says something', () => {
+    const hub = new Hub({ cookies: 'never', maxHalfOpenPerAddress: 2 })
+    for (let host = 1; host <= 9; host++) hub.pass(hub.client(`2001:db8:0:1::${host}`))
+    expect(hub.responder.halfOpen).toBe(2)
+    for (let net = 2; net <= 4; net++) hub.pass(hub.client(`2001:db8:0:${net}::1`))
+    expect(hub.responder.halfOpen).toBe(5)
+  })
+
+  it('is not closed to the honest by strangers who take every place: the oldest makes room', () => {
+    const hub = new Hub({ maxHalfOpen: 5, cookies: 'never' })
+    const strangers = Array.from({ length: 5 }, (_, host) => hub.client(`198.51.100.${host + 10}`))
+    for (const stranger of strangers) hub.pass(stranger)
+    hub.flush(false)
+    const early = hub.client('203.0.113.9')
+    hub.settle(early)
+    expect(early.end.of('established')).toEqual([])
+    hub.now += HALF_OPEN_GRACE_MS
+    const honest = hub.client('203.0.113.10')
+    hub.settle(honest)
+    expect(honest.end.of('established')).toHaveLength(1)
+    expect(hub.responder.halfOpen).toBe(4)
+    expect(hub.responder.sessions).toHaveLength(5)
+    expect(hub.events.filter(({ type }) => type === 'closed')).toMatchObject([{ reason: 'timeout' }])
   })
 
   it('tells requests for unknown SPIs so, not too often, and never answers a response', () => {
