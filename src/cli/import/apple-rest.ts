@@ -55,7 +55,7 @@ export function carryRest(
   const ipv4 = payload.dict('IPv4')
   if (ipv4?.flag('OverridePrimary') === false)
     draft.leave(`${ipv4.path}.OverridePrimary`, 'name the networks behind the gateway in tunnel.remote-ts')
-  if (ikev2.flag('DisableRedirect') === true) draft.forbidRedirect()
+  if (ikev2.flag('DisableRedirect') === true) draft.set('redirect', false, `${ikev2.path}.DisableRedirect`)
   for (const reader of [ikev2, payload]) {
     const unread = new Set(reader.unread())
     for (const [key, reason] of Object.entries(LEFT_OUT)) {
