@@ -14,6 +14,8 @@ import type { SocketSettings } from '../transport/socket-settings.ts'
 import { tuneStream } from '../transport/socket-tuning.ts'
 import type { StreamTransport } from '../transport/stream.ts'
 import { acceptStream } from '../transport/stream-accept.ts'
+import { tapped } from '../transport/takeover.ts'
+import { noteKeyLog, tapOf } from '../transport/tls-tap.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import type { ConnectionLimits } from './connection-limits.ts'
 
@@ -100,13 +102,17 @@ export class StreamServer {
         cause
       })
     }
-    server.on('connection', (socket: Socket) => this.#admit(socket))
-    server.on('secureConnection', (socket: TLSSocket) => this.#accept(socket, socket, 'tls'))
+    server.on('keylog', noteKeyLog)
+    server.on('secureConnection', (socket: TLSSocket) =>
+      this.#accept(socket, tapOf(socket)?.socket ?? socket, 'tls')
+    )
     server.on('tlsClientError', (error, socket) => {
       log.log('debug', 'a TLS handshake failed', { message: error.message })
       socket.destroy()
     })
-    return server
+    return createServer((socket) => {
+      if (this.#admit(socket)) server.emit('connection', tapped(socket, true))
+    })
   }
 
   /** @returns false: the socket was closed */

@@ -115,6 +115,7 @@ export const Errno = {
   EINVAL: 22,
   EMFILE: 24,
   EPIPE: 32,
+  EPROTO: 71,
   EMSGSIZE: 90,
   ENOPROTOOPT: 92,
   EOPNOTSUPP: 95,

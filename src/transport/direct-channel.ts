@@ -12,7 +12,7 @@ import { type Watch, watch } from '../native/poller.ts'
 import type { Channel, ChannelEvents } from './channel.ts'
 import type { DirectStream } from './direct-stream.ts'
 import { DirectTransmit } from './direct-transmit.ts'
-import { type ReceiveMemory, receiveMemory, STREAM_RECEIVE_BYTES } from './receive-memory.ts'
+import { type ReceiveMemory, receiveMemory } from './receive-memory.ts'
 import type { EspTransmit, TransportFailure } from './types.ts'
 
 /** Reads of one readiness event: bounds how long other streams and the other direction wait. */
@@ -114,13 +114,13 @@ export class DirectChannel implements Channel {
     if (this.#ended || (this.#stopped && !this.#closing)) return
     let errno = 0
     for (let reads = 0; reads < READS_PER_EVENT && !this.#ended; reads++) {
-      const count = this.#stream.read(this.#memory.address, STREAM_RECEIVE_BYTES)
+      const count = this.#stream.read(this.#memory)
       errno = count < 0 ? -count : 0
       if (errno === Errno.EINTR) continue
       if (count === 0) this.#ended = true
       if (count <= 0) break
       if (!this.#stopped) this.#events.onBytes(this.#memory.buffer, 0, count)
-      if (count < STREAM_RECEIVE_BYTES && this.#sendErrno === 0) break
+      if (!this.#stream.more && this.#sendErrno === 0) break
     }
     if (!this.#stopped) this.#events.onBatchEnd()
     this.#judge(errno)
@@ -136,7 +136,7 @@ export class DirectChannel implements Channel {
       this.#wait()
       this.#finishSending()
       this.#events.onEnd(undefined)
-    } else if (this.#sendErrno !== 0) setImmediate(() => this.#readable())
+    } else if (this.#sendErrno !== 0 || this.#stream.pending) setImmediate(() => this.#readable())
   }
 
   #writable(): void {

@@ -3,16 +3,21 @@
  * of the event loop later.
  * @module
  */
+import type { ReceiveMemory } from './receive-memory.ts'
 
 /** No method throws. Memory is given as addresses. */
 export interface DirectStream {
   /** To wait for. */
   readonly fd: number
   /**
-   * Fills the memory as far as there is something; less than `capacity` means that nothing is left for now.
+   * Fills the memory from its beginning, or from `at`, as far as there is something.
    * @returns bytes; 0: the peer's end; negative: an errno, EAGAIN for nothing there
    */
-  read(address: number, capacity: number): number
+  read(memory: ReceiveMemory, at?: number): number
+  /** After a read: there may be more already. */
+  readonly more: boolean
+  /** After a read: there is more, and the descriptor may not tell of it. */
+  readonly pending: boolean
   /** @returns bytes taken, less than `length` when there is no room for more; negative: an errno, EAGAIN for none taken */
   write(address: number, length: number): number
   /** Bytes that were taken have not left yet: call `push` when the descriptor is writable. */

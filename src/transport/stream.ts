@@ -20,7 +20,8 @@ import { failureOf, formatEndpoint, systemCode } from './failure.ts'
 import { NodeChannel } from './node-channel.ts'
 import { nextPathId } from './path-id.ts'
 import type { AppliedTuning } from './socket-tuning.ts'
-import { facilityOf, type TakenOver, takeOver } from './tcp-takeover.ts'
+import { facilityOf, takeOver } from './takeover.ts'
+import type { TakenOver } from './tcp-takeover.ts'
 import {
   type EspTransmit,
   NO_FACTS,

@@ -11,12 +11,12 @@
  */
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket } from 'node:tls'
 import { descriptorOf } from '../native/descriptor.ts'
 import { type Libc, libc, NativeUnavailableError } from '../native/libc.ts'
 import { Errno, FileControl, MessageFlag, Shutdown } from '../native/libc-constants.ts'
-import { type Facility, IN_USE, notInUse, switchedOff } from '../native/speedups.ts'
+import { type Facility, notInUse } from '../native/speedups.ts'
 import type { DirectStream } from './direct-stream.ts'
+import type { ReceiveMemory } from './receive-memory.ts'
 
 export interface TakenOver {
   readonly stream: DirectStream
@@ -25,10 +25,7 @@ export interface TakenOver {
 }
 
 /** The stream, or why it has to stay with Node. Node must have nothing left to write. */
-export function takeOver(stream: Duplex): TakenOver | Facility {
-  const why = switchedOff('direct-streams')
-  if (why !== undefined) return notInUse(why)
-  if (stream instanceof TLSSocket) return notInUse('TLS of Node is in between')
+export function takeOverTcp(stream: Duplex): TakenOver | Facility {
   const fd = descriptorOf(stream)
   if (!(stream instanceof Socket) || fd === undefined || stream.destroyed || stream.writableLength > 0)
     return notInUse('not a TCP connection with a descriptor')
@@ -42,21 +39,22 @@ export function takeOver(stream: Duplex): TakenOver | Facility {
   }
 }
 
-/** For `facts`. */
-export function facilityOf(taken: TakenOver | Facility): Facility {
-  return 'inUse' in taken ? taken : IN_USE
-}
-
 /** What is used of Node's handle of a socket. */
 interface ReadingHandle {
   readStop(): number
 }
 
 function stopReading(socket: Socket): Uint8Array {
+  const head = drain(socket)
+  ;(Reflect.get(socket, '_handle') as ReadingHandle).readStop()
+  return head
+}
+
+/** Node hands out nothing more of this stream. @returns what it had read already */
+export function drain(socket: Socket): Uint8Array {
   socket.pause()
   // Paused or not, a stream of Node's reads ahead as soon as its buffer has room, also from a tick that is under way.
   socket._read = () => undefined
-  ;(Reflect.get(socket, '_handle') as ReadingHandle).readStop()
   const chunks: Buffer[] = []
   while (socket.readableLength > 0) chunks.push(socket.read() as Buffer)
   return Buffer.concat(chunks)
@@ -64,6 +62,8 @@ function stopReading(socket: Socket): Uint8Array {
 
 class TcpStream implements DirectStream {
   readonly unsent = false
+  readonly pending = false
+  more = false
   onGone: (() => void) | undefined
   readonly #libc: Libc = libc()
   readonly #socket: Socket
@@ -85,9 +85,11 @@ class TcpStream implements DirectStream {
     return this.#fd
   }
 
-  read(address: number, capacity: number): number {
+  read({ buffer, address }: ReceiveMemory, at = 0): number {
     if (this.#fd < 0) return -Errno.EBADF
-    const count = this.#libc.recv(this.#fd, address, capacity, 0)
+    const room = buffer.length - at
+    const count = this.#libc.recv(this.#fd, address + at, room, 0)
+    this.more = count === room
     return count < 0 ? -this.#libc.errno() : count
   }
 

@@ -23,6 +23,8 @@ import {
   transportError
 } from './failure.ts'
 import { StreamTransport, type StreamTransportOptions } from './stream.ts'
+import { tapped } from './takeover.ts'
+import { noteKeyLog, tapOf } from './tls-tap.ts'
 import type { Transport } from './types.ts'
 
 export interface TlsOptions extends ConnectStreamOptions {
@@ -109,7 +111,9 @@ export async function openTls(options: TlsOptions): Promise<TlsTransport> {
   try {
     if (connected.head.length > 0)
       throw new TransportError('tls-error', `${what}: something that is not TLS speaks first`)
+    // Verification has been decided by then; what Node still writes belongs to the handshake.
     const secured = await handshake(connected, options, what, deadline - performance.now())
+    await tapOf(secured.socket)?.settled()
     return new TlsStreamTransport(
       { ...connected, stream: secured.socket, kind: 'tls', role: 'originator', faults: options.faults },
       secured.info
@@ -138,7 +142,7 @@ function handshake(
   return new Promise((resolve, reject) => {
     const session = sessions?.take(key)
     const socket = connect({
-      socket: connected.stream,
+      socket: tapped(connected.stream, false),
       minVersion: 'TLSv1.2',
       // A problem is wanted as data: whether it matters is decided below.
       rejectUnauthorized: false,
@@ -167,6 +171,7 @@ function handshake(
     socket.once('close', onClosed)
     // Stays, see connectSocket.
     socket.on('error', (error) => fail(tlsFailure(error, what)))
+    socket.on('keylog', (line: Buffer) => noteKeyLog(line, socket))
     socket.on('session', (ticket: Buffer) => sessions?.put(key, ticket))
     socket.once('secureConnect', () => {
       const info = describe(socket)

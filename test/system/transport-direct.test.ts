@@ -2,14 +2,24 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readlinkSync } from 'node:fs'
 import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
+import { createCertificateAuthority, issueServerCertificate } from '../../src/crypto/certificate-authority.ts'
+import { ConnectionLimits } from '../../src/gateway/connection-limits.ts'
+import { StreamServer } from '../../src/gateway/stream-server.ts'
+import { silentLogger } from '../../src/log.ts'
 import type { StreamTransport } from '../../src/transport/stream.ts'
 import { acceptStream } from '../../src/transport/stream-accept.ts'
 import { openTcp } from '../../src/transport/tcp.ts'
+import { openTls, TlsSessionCache, tlsInfoOf } from '../../src/transport/tls.ts'
 import type { Transport, TransportFailure, TransportHandlers } from '../../src/transport/types.ts'
 import { espPacket, frame, ikeFrame, ikeMessage, PREFIX } from '../support/relay-fixture.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { waitUntil } from '../support/wait-until.ts'
 import { Recorder } from '../unit/transport/memory-stream.ts'
+
+const HOUR_MS = 3600_000
+const validity = { notBeforeMs: Date.now() - HOUR_MS, notAfterMs: Date.now() + 24 * HOUR_MS }
+const authority = createCertificateAuthority('Transport test CA', validity)
+const certificate = issueServerCertificate(authority, ['127.0.0.1'], validity)
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -27,52 +37,62 @@ async function listen(onSocket: (socket: Socket) => unknown): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-async function connect(port: number, handlers: TransportHandlers, bufferBytes?: number): Promise<Transport> {
-  const transport = await openTcp({
-    host: '127.0.0.1',
-    port,
-    sockets: bufferBytes === undefined ? {} : { bufferBytes }
-  })
+async function connect(
+  port: number,
+  handlers: TransportHandlers,
+  { kind = 'tcp', bufferBytes, sessions }: Setting = {}
+): Promise<Transport> {
+  const sockets = bufferBytes === undefined ? {} : { bufferBytes }
+  const options = { host: '127.0.0.1', port, sockets }
+  const transport = kind === 'tcp' ? await openTcp(options) : await openTls({ ...options, sessions })
   closing.unshift(() => transport.close(0))
   expect(transport.facts.directStream).toEqual({ inUse: true, why: null })
   transport.setHandlers(handlers)
   return transport
 }
 
-/** A client and a gateway's end of one connection, both direct. */
+interface Setting {
+  readonly kind?: 'tcp' | 'tls'
+  readonly bufferBytes?: number | undefined
+  readonly sessions?: TlsSessionCache
+}
+
+/** A client, and a gateway's listener with the end that it accepted: both direct. */
 async function pair(
   handlers: { client: TransportHandlers; gateway: TransportHandlers },
-  bufferBytes?: number
+  setting: Setting & { readonly kind: 'tcp' | 'tls' }
 ) {
-  const endpoint = { address: '127.0.0.1', port: 1 }
-  let accepting: { transport: StreamTransport; socket: Socket } | undefined
-  const port = await listen(async (socket) => {
-    const accepted = await acceptStream(socket, 'tcp', {
-      local: endpoint,
-      remote: endpoint,
-      prefixTimeoutMs: 30_000
-    })
-    if (accepted.outcome !== 'accepted') return
-    accepted.transport.setHandlers(handlers.gateway)
-    accepting = { transport: accepted.transport, socket }
+  let gateway: StreamTransport | undefined
+  const server = await StreamServer.open({
+    listeners: [{ kind: setting.kind, address: '127.0.0.1', port: 0 }],
+    tls: { cert: certificate.certificatePem, key: certificate.privateKeyPem.revealText() },
+    limits: new ConnectionLimits(10, 10),
+    prefixTimeoutMs: 30_000,
+    log: silentLogger,
+    onStream: (transport) => {
+      transport.setHandlers(handlers.gateway)
+      gateway = transport
+    }
   })
-  const client = await connect(port, handlers.client, bufferBytes)
+  closing.push(() => server.close())
+  const client = await connect(server.listening[0]?.port ?? 0, handlers.client, setting)
   client.sendIke(ikeMessage(100), client.path)
-  const { transport: gateway, socket } = await waitUntil('the connection', () => accepting)
-  closing.unshift(() => gateway.close(0))
-  return { client, gateway, socket }
+  const accepted = await waitUntil('the connection', () => gateway)
+  expect(accepted.facts.directStream).toEqual({ inUse: true, why: null })
+  closing.unshift(() => accepted.close(0))
+  return { client, gateway: accepted, server }
 }
 
 /** Digests everything that arrives, in order. */
 class Digest implements TransportHandlers {
-  readonly hash = createHash('sha256')
+  #hash = createHash('sha256')
   messages = 0
   failure: TransportFailure | undefined
   onWritable: () => void = () => undefined
 
   onIke(message: Uint8Array): void {
     this.messages++
-    this.hash.update(message)
+    this.#hash.update(message)
   }
   onEsp(buffer: Uint8Array, offset: number, length: number): void {
     this.onIke(buffer.subarray(offset, offset + length))
@@ -80,6 +100,15 @@ class Digest implements TransportHandlers {
     buffer.fill(0xff, offset, offset + length)
   }
   onEspBatchEnd(): void {}
+
+  /** Of everything since it was asked for last. */
+  digest(): string {
+    const digest = this.#hash.digest('hex')
+    this.#hash = createHash('sha256')
+    this.messages = 0
+    return digest
+  }
+
   onClose(failure: TransportFailure): void {
     this.failure = failure
   }
@@ -121,26 +150,54 @@ async function sendMany(transport: Transport, handlers: Digest, count: number, s
 
 describe('a stream that is read and written directly', () => {
   test.each([
-    ['buffers of the size that the kernel likes', undefined],
-    ['buffers that hold next to nothing', 16_384]
-  ])('carries everything in order, both ways at once, with %s', async (_name, bufferBytes) => {
-    const handlers = { client: new Digest(), gateway: new Digest() }
-    const { client, gateway } = await pair(handlers, bufferBytes)
-    await waitUntil('the first message', () => handlers.gateway.messages === 1)
-    handlers.gateway.messages = 0
-    const inbound = createHash('sha256').update(ikeMessage(100))
-    expect(handlers.gateway.hash.copy().digest('hex')).toBe(inbound.digest('hex'))
-    Object.assign(handlers.gateway, { hash: createHash('sha256') })
-    const count = 3000
-    const [up, down] = await Promise.all([
-      sendMany(client, handlers.client, count, 1),
-      sendMany(gateway, handlers.gateway, count, 2)
-    ])
-    await waitUntil('everything', () => handlers.client.messages + handlers.gateway.messages === 2 * count)
-    expect(handlers.gateway.hash.digest('hex')).toBe(up)
-    expect(handlers.client.hash.digest('hex')).toBe(down)
-    expect(client.stats).toMatchObject({ espDropped: 0, malformed: 0 })
-    expect(gateway.stats.bytesIn).toBe(client.stats.bytesOut - PREFIX.length)
+    ['tcp', 'buffers of the size that the kernel likes', undefined],
+    ['tcp', 'buffers that hold next to nothing', 16_384],
+    ['tls', 'buffers of the size that the kernel likes', undefined],
+    ['tls', 'buffers that hold next to nothing', 16_384]
+  ] as const)(
+    'carries everything in order, both ways at once: %s, with %s',
+    async (kind, _name, bufferBytes) => {
+      const handlers = { client: new Digest(), gateway: new Digest() }
+      const { client, gateway } = await pair(handlers, { kind, bufferBytes })
+      await waitUntil('the first message', () => handlers.gateway.messages === 1)
+      const first = createHash('sha256').update(ikeMessage(100)).digest('hex')
+      expect(handlers.gateway.digest()).toBe(first)
+      const count = 3000
+      const [up, down] = await Promise.all([
+        sendMany(client, handlers.client, count, 1),
+        sendMany(gateway, handlers.gateway, count, 2)
+      ])
+      await waitUntil('everything', () => handlers.client.messages + handlers.gateway.messages === 2 * count)
+      expect(handlers.gateway.digest()).toBe(up)
+      expect(handlers.client.digest()).toBe(down)
+      expect(client.stats).toMatchObject({ espDropped: 0, malformed: 0 })
+      expect(gateway.stats.bytesIn).toBe(client.stats.bytesOut - PREFIX.length)
+    }
+  )
+
+  test('keeps the tickets of TLS, which resume a session', async () => {
+    const sessions = new TlsSessionCache()
+    const handlers = { client: new Recorder(), gateway: new Recorder() }
+    const { client, server } = await pair(handlers, { kind: 'tls', sessions })
+    expect(tlsInfoOf(client)?.resumed).toBe(false)
+    await waitUntil('a ticket', () => sessions.size > 0)
+    const again = await connect(server.listening[0]?.port ?? 0, new Recorder(), { kind: 'tls', sessions })
+    expect(tlsInfoOf(again)?.resumed).toBe(true)
+    again.sendIke(ikeMessage(60), again.path)
+    await waitUntil('the message', () => handlers.gateway.ike.length === 2)
+    expect(handlers.gateway.ike[1]).toEqual(ikeMessage(60))
+  })
+
+  test.each(['tcp', 'tls'] as const)('ends in good order: %s', async (kind) => {
+    const handlers = { client: new Recorder(), gateway: new Recorder() }
+    const { client, gateway } = await pair(handlers, { kind })
+    await waitUntil('the first message', () => handlers.gateway.ike.length === 1)
+    gateway.sendIke(ikeMessage(36), gateway.path)
+    await gateway.close()
+    await waitUntil('the end', () => handlers.client.closed)
+    await client.close()
+    expect(handlers.client.events).toEqual(['ike 36', 'closed closed-by-peer'])
+    expect(handlers.gateway.events).toEqual(['ike 100', 'closed closed'])
   })
 
   test('misses nothing that Node had read before', async () => {
@@ -162,7 +219,7 @@ describe('a stream that is read and written directly', () => {
     socket.write(Buffer.concat([PREFIX, ...packets.map(frame)]))
     await waitUntil('everything', () => digest.messages === packets.length)
     const expected = createHash('sha256').update(Buffer.concat(packets)).digest('hex')
-    expect(digest.hash.digest('hex')).toBe(expected)
+    expect(digest.digest()).toBe(expected)
   })
 
   test('delivers what came before a reset that sending is the first to notice', async () => {
@@ -211,17 +268,20 @@ describe('a stream that is read and written directly', () => {
     expect(Buffer.concat(chunks)).toEqual(Buffer.concat([PREFIX, frame(espPacket(60))]))
   })
 
-  test('ends when the owner of the socket destroys it, and leaves no descriptor behind', async () => {
-    const before = openSockets()
-    const handlers = { client: new Recorder(), gateway: new Recorder() }
-    const { socket } = await pair(handlers)
-    await waitUntil('the first message', () => handlers.gateway.ike.length === 1)
-    socket.destroy()
-    await waitUntil('both ends', () => handlers.client.closed && handlers.gateway.closed)
-    expect(handlers.client.closed?.code).toBe('closed-by-peer')
-    await Promise.all(closing.splice(0).map((close) => close()))
-    await waitUntil('closed descriptors', () => openSockets() === before)
-  })
+  test.each(['tcp', 'tls'] as const)(
+    'ends when the owner of the socket destroys it, and leaves no descriptor behind: %s',
+    async (kind) => {
+      const before = openSockets()
+      const handlers = { client: new Recorder(), gateway: new Recorder() }
+      const { server } = await pair(handlers, { kind })
+      await waitUntil('the first message', () => handlers.gateway.ike.length === 1)
+      await server.close()
+      await waitUntil('both ends', () => handlers.client.closed && handlers.gateway.closed)
+      expect(handlers.client.closed?.code).toBe('closed-by-peer')
+      await Promise.all(closing.splice(0).map((close) => close()))
+      await waitUntil('closed descriptors', () => openSockets() === before)
+    }
+  )
 
   test('a slow reader costs no more than the buffers', async () => {
     const port = await listen((socket) => socket.pause())

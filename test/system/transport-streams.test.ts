@@ -103,9 +103,7 @@ describe.each(ways)('%s %s', (kind, way, listenAt, open) => {
     expect(transport.facts.directStream).toEqual(
       way === 'through Node'
         ? { inUse: false, why: 'switched off by IKESTREAM_NO_DIRECT_STREAMS' }
-        : kind === 'tls'
-          ? { inUse: false, why: 'TLS of Node is in between' }
-          : { inUse: true, why: null }
+        : { inUse: true, why: null }
     )
   })
 
