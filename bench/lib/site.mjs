@@ -6,12 +6,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { DemoProgram } from '../../dist/cli/demo/program.js'
 import {
   createCertificateAuthority,
   issueClientCertificate,
   issueServerCertificate
 } from '../../dist/crypto/certificate-authority.js'
+import { LabProgram } from '../../dist/lab/program.js'
 
 export const IKESTREAM = fileURLToPath(new URL('../../bin/ikestream.js', import.meta.url))
 export const GATEWAY_NAME = 'gateway.bench.test'
@@ -57,9 +57,9 @@ export function makeCredentials(directory, { rsa = false } = {}) {
   }
 }
 
-/** @returns the gateway's `DemoProgram`, listening on `address`; `args` are further options, `env` further variables */
+/** @returns the gateway's `LabProgram`, listening on `address`; `args` are further options, `env` further variables */
 export async function startGateway(namespace, { address, credentials, stateDirectory, args = [], env = {} }) {
-  const program = new DemoProgram(
+  const program = new LabProgram(
     'gateway',
     namespace,
     [
@@ -72,9 +72,9 @@ export async function startGateway(namespace, { address, credentials, stateDirec
   return program
 }
 
-/** @returns the client's `DemoProgram` and its `connected` line; `args` are further options, `env` further variables */
+/** @returns the client's `LabProgram` and its `connected` line; `args` are further options, `env` further variables */
 export async function startClient(namespace, { address, credentials, stateDirectory, args = [], env = {} }) {
-  const program = new DemoProgram(
+  const program = new LabProgram(
     'client',
     namespace,
     [

@@ -1,16 +1,18 @@
 /**
  * Wireshark's key tables (`--unsafe-dump-keys`): with them a capture of the outer packets can be decrypted, by anybody
- * who has them. Files are made 0600 in a directory that only its owner can enter.
+ * who has them. Files are 0600, in a directory that nobody else can write to.
  * @module
  */
-import { appendFileSync, chmodSync, mkdirSync, openSync } from 'node:fs'
+import { appendFileSync, constants, lstatSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { SystemError } from '../errors.ts'
 import type { ChildSaParameters, EspSaParameters } from '../esp/types.ts'
+import { openPrivateFile } from '../host/private-file.ts'
 import type { IkeKeyLog } from '../ike/types.ts'
 import { EncryptionId, IntegrityId } from '../wire/ike-constants.ts'
 
-const FILE_MODE = 0o600
+/** Others may write there: they could have put a link, or a file of theirs. */
+const WRITABLE_BY_OTHERS = 0o022
 const IKE_TABLE = 'ikev2_decryption_table'
 const ESP_TABLE = 'esp_sa'
 
@@ -23,11 +25,17 @@ export class KeyTables {
   constructor(directory: string) {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 })
-      chmodSync(directory, 0o700)
-      this.#ikeTable = openSync(join(directory, IKE_TABLE), 'a', FILE_MODE)
-      this.#espTable = openSync(join(directory, ESP_TABLE), 'a', FILE_MODE)
+      const { uid, mode } = lstatSync(directory)
+      if (uid !== process.geteuid?.()) throw new Error(`it belongs to user ${uid}`)
+      if ((mode & WRITABLE_BY_OTHERS) !== 0) throw new Error('others can write there')
+      this.#ikeTable = openPrivateFile(join(directory, IKE_TABLE), constants.O_APPEND)
+      this.#espTable = openPrivateFile(join(directory, ESP_TABLE), constants.O_APPEND)
     } catch (cause) {
-      throw new SystemError('key-directory', `The directory ${directory} for keys cannot be used.`, { cause })
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new SystemError('key-directory', `The directory ${directory} for keys cannot be used: ${why}.`, {
+        hint: 'Name a directory of your own, or one that does not exist.',
+        cause
+      })
     }
   }
 

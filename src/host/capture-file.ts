@@ -5,13 +5,13 @@
  * The file is its owner's alone (0600). When it cannot be written any more (a full disk), capturing ends and the session goes on.
  * @module
  */
-import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, ftruncateSync, writeSync } from 'node:fs'
 import { SystemError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { PCAP_RECORD_HEADER_LENGTH, pcapFileHeader, writePcapRecordHeader } from '../wire/pcap.ts'
+import { openPrivateFile } from './private-file.ts'
 
 const BUFFER_BYTES = 1 << 20
-const FILE_MODE = 0o600
 
 export class CaptureFile {
   readonly #path: string
@@ -38,10 +38,9 @@ export class CaptureFile {
    */
   static open(path: string, log: Logger, now: () => number = wallClockMs): CaptureFile {
     try {
-      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK
-      const fd = openSync(path, flags, FILE_MODE)
+      const fd = openPrivateFile(path)
       try {
-        makePrivate(fd)
+        ftruncateSync(fd)
         return new CaptureFile(path, fd, log, now)
       } catch (error) {
         closeSync(fd)
@@ -97,15 +96,6 @@ export class CaptureFile {
     this.#used = 0
     closeSync(this.#fd)
   }
-}
-
-/** Before anything is written, or taken away: neither somebody else's file nor a device. */
-function makePrivate(fd: number): void {
-  const state = fstatSync(fd)
-  if (!state.isFile()) throw new Error('it is no regular file')
-  if (state.uid !== process.geteuid?.()) throw new Error(`it belongs to user ${state.uid}`)
-  fchmodSync(fd, FILE_MODE)
-  ftruncateSync(fd)
 }
 
 function wallClockMs(): number {
