@@ -81,7 +81,7 @@ export function resolvConfOwner(facts: Pick<DnsFacts, 'resolvConf' | 'resolvConf
 }
 
 export function nameserversOf(text: string): string[] {
-  return [...text.matchAll(/^\s*nameserver\s+(\S+)/gm)].flatMap(([, address]) => address ?? [])
+  return [...text.matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm)].flatMap(([, address]) => address ?? [])
 }
 
 /**

@@ -29,13 +29,17 @@ export interface JournalRecord {
 }
 
 const Text = v.string()
+/** JSON has numbers that no field of ours can hold, and that would be something else when the journal is written again. */
+const Whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+/** Never 0 or less: for kill(2) those are groups of processes, or all. */
+const Pid = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
 const Route = v.object({
   family: v.picklist([4, 6]),
   destination: Text,
   type: v.picklist(['unicast', 'unreachable']),
   via: v.optional(Text),
   device: v.optional(Text),
-  metric: v.optional(v.number()),
+  metric: v.optional(Whole),
   onlink: v.optional(v.boolean())
 })
 const Before = v.variant('kind', [
@@ -43,17 +47,17 @@ const Before = v.variant('kind', [
   v.object({
     kind: v.literal('file'),
     contentsBase64: Text,
-    mode: v.number(),
-    uid: v.number(),
-    gid: v.number()
+    mode: Whole,
+    uid: Whole,
+    gid: Whole
   })
 ])
-const Bound = { interface: Text, index: v.number() }
+const Bound = { interface: Text, index: Whole }
 const Step = v.variant('kind', [
   v.object({
     kind: v.literal('link'),
     ...Bound,
-    mtu: v.number(),
+    mtu: Whole,
     up: v.boolean(),
     addressGeneration: v.nullable(Text)
   }),
@@ -64,16 +68,16 @@ const Step = v.variant('kind', [
   v.object({ kind: v.literal('resolvconf'), record: Text, force: v.boolean() }),
   v.object({ kind: v.literal('file'), path: Text, writtenSha256: Text, before: v.nullable(Before) }),
   v.object({ kind: v.literal('directory'), path: Text }),
-  v.object({ kind: v.literal('pid-file'), path: Text, pid: v.number() }),
+  v.object({ kind: v.literal('pid-file'), path: Text, pid: Pid }),
   v.object({ kind: v.literal('control-socket'), path: Text }),
   v.object({
     kind: v.literal('script'),
     argv: v.array(Text),
     variables: v.record(Text, Text),
-    timeoutMs: v.number()
+    timeoutMs: Whole
   })
 ])
-const Process = v.object({ pid: v.number(), startTicks: v.nullable(Text), bootId: Text })
+const Process = v.object({ pid: Pid, startTicks: v.nullable(Text), bootId: Text })
 const Record = v.object({
   schemaVersion: v.literal(1),
   name: Text,

@@ -56,7 +56,7 @@ const Ask = v.variant('op', [
   v.strictObject({
     op: v.literal('open'),
     /** Process id of the session. */
-    pid: v.number(),
+    pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     settings: v.strictObject({
       stateDirectory: v.string(),
       sessionName: v.string(),
@@ -83,7 +83,7 @@ const Ask = v.variant('op', [
   v.strictObject({ op: v.literal('undo') }),
   v.strictObject({ op: v.literal('close') })
 ])
-const Request = v.strictObject({ id: v.number(), ask: Ask })
+const Request = v.strictObject({ id: v.pipe(v.number(), v.safeInteger()), ask: Ask })
 export type KeeperAsk = v.InferOutput<typeof Ask>
 export type KeeperRequest = v.InferOutput<typeof Request>
 
@@ -103,7 +103,7 @@ const Conflicts = v.array(
 const Reply = v.variant('type', [
   v.object({
     type: v.literal('done'),
-    id: v.number(),
+    id: v.pipe(v.number(), v.safeInteger()),
     result: v.object({
       conflicts: v.optional(Conflicts, []),
       dnsMode: v.optional(v.nullable(v.picklist(['resolvectl', 'resolvconf', 'file', 'netns-file'])), null),
@@ -112,7 +112,7 @@ const Reply = v.variant('type', [
   }),
   v.object({
     type: v.literal('failed'),
-    id: v.number(),
+    id: v.pipe(v.number(), v.safeInteger()),
     family: v.string(),
     code: v.string(),
     message: v.string(),

@@ -4,6 +4,7 @@
  */
 import type { FuzzTarget } from './target.ts'
 import { CRYPTO_TARGETS } from './targets/crypto.ts'
+import { FILE_TARGETS } from './targets/files.ts'
 import { PACKET_TARGETS } from './targets/packets.ts'
 import { STREAM_TARGETS } from './targets/streams.ts'
 import { WIRE_TARGETS } from './targets/wire.ts'
@@ -12,5 +13,6 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...WIRE_TARGETS,
   ...PACKET_TARGETS,
   ...STREAM_TARGETS,
-  ...CRYPTO_TARGETS
+  ...CRYPTO_TARGETS,
+  ...FILE_TARGETS
 ]

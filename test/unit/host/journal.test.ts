@@ -104,6 +104,26 @@ describe('a journal', () => {
     }
   })
 
+  it.each([
+    ['an index without end', '"index":7', '"index":1e999'],
+    ['half a second in half', '"timeoutMs":1000', '"timeoutMs":0.5'],
+    ['a group of processes as its owner', '"pid":8', '"pid":-1']
+  ])('is refused with %s', (_what, sound, damaged) => {
+    const owner = { pid: 8, startTicks: '1', bootId: 'x' }
+    const record = {
+      schemaVersion: 1,
+      name: 'office',
+      owner,
+      since: 'x',
+      netns: null,
+      steps: [address, script]
+    }
+    const text = JSON.stringify(record)
+    expect(parseRecord(text, 'x')).toMatchObject({ owner })
+    expect(text).toContain(sound)
+    expect(() => parseRecord(text.replace(sound, damaged), 'x')).toThrow(/damaged/)
+  })
+
   it('is refused as damaged, never half read, whatever is in the file', () => {
     const good = JSON.stringify({
       schemaVersion: 1,
