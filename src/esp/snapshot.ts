@@ -5,6 +5,7 @@
  * Keys are copied in both directions: whoever holds a snapshot overwrites it when it is done.
  * @module
  */
+import { cipherSuite } from '../crypto/cipher-suite.ts'
 import { readBlob, readFlag, readList, writeBlob, writeFlag, writeList } from '../wire/blob.ts'
 import { type DecodeResult, decodeResult } from '../wire/errors.ts'
 import { Reader } from '../wire/reader.ts'
@@ -84,7 +85,7 @@ function writeHalf(w: Writer, half: Required<EspSaParameters>): void {
 }
 
 function readHalf(r: Reader): Required<EspSaParameters> {
-  return {
+  const half = {
     spi: r.u32('spi'),
     encryptionId: r.u16('encryptionId'),
     encryptionKeyBits: r.u16('encryptionKeyBits'),
@@ -94,4 +95,11 @@ function readHalf(r: Reader): Required<EspSaParameters> {
     integrityKey: readBlob(r, 'integrityKey'),
     sequence: r.u64('sequence')
   }
+  // Nothing may go wrong any more when it is put to use: that would be in the middle of a takeover.
+  const suite = cipherSuite(half.encryptionId, half.encryptionKeyBits || undefined, half.integrityId)
+  const fits =
+    half.encryptionKey.length === suite?.encryptionKeyLength &&
+    half.integrityKey.length === suite.integrityKeyLength
+  if (!fits) throw r.syntaxError('has keys that fit no suite')
+  return half
 }

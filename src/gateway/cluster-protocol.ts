@@ -98,6 +98,7 @@ const ROLES: readonly NodeRole[] = ['starting', 'standby', 'active', 'stopped']
 const LENGTH_BYTES = 4
 /** A session with 64 Child SAs and a long stored answer stays far below; counters are told in portions. */
 export const MAX_FRAME_BYTES = 4 * 1024 * 1024
+const INITIAL_CAPACITY = 4096
 
 /** One frame. */
 export function encodeClusterMessage(message: ClusterMessage): Uint8Array {
@@ -109,27 +110,56 @@ export function encodeClusterMessage(message: ClusterMessage): Uint8Array {
   return w.finish()
 }
 
-/** Puts frames together from whatever pieces a stream delivers. */
+/** Puts frames together from whatever pieces a stream delivers. Each byte is copied once, however small they are. */
 export class ClusterDeframer {
-  #pending: Uint8Array = new Uint8Array(0)
+  /** The length of a frame and what follows it, as far as it has come; holds a frame whole. */
+  #held: Uint8Array = new Uint8Array(INITIAL_CAPACITY)
+  #heldLength = 0
 
   /** @returns the messages that are complete; undefined: the stream makes no sense, and has to be closed */
   push(chunk: Uint8Array): ClusterMessage[] | undefined {
-    const bytes = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk])
     const messages: ClusterMessage[] = []
-    let at = 0
-    while (bytes.length - at >= LENGTH_BYTES) {
-      const length = new DataView(bytes.buffer, bytes.byteOffset + at, LENGTH_BYTES).getUint32(0)
-      if (length === 0 || length > MAX_FRAME_BYTES) return undefined
-      if (bytes.length - at < LENGTH_BYTES + length) break
-      at += LENGTH_BYTES
-      const message = decodeBody(bytes.subarray(at, at + length))
-      at += length
+    for (let at = 0; at < chunk.length; ) {
+      const wanted = this.#wanted()
+      const end = Math.min(chunk.length, at + wanted - this.#heldLength)
+      this.#hold(chunk.subarray(at, end))
+      at = end
+      if (this.#heldLength < wanted) break
+      if (wanted === LENGTH_BYTES) {
+        const length = this.#frameLength()
+        if (length === 0 || length > MAX_FRAME_BYTES) return undefined
+        continue
+      }
+      const message = decodeBody(this.#held.subarray(LENGTH_BYTES, this.#heldLength))
+      this.#heldLength = 0
       if (message === 'malformed') return undefined
       if (message !== 'unknown') messages.push(message)
     }
-    this.#pending = Uint8Array.from(bytes.subarray(at))
     return messages
+  }
+
+  /** Bytes that have to be there before anything can be done. */
+  #wanted(): number {
+    return this.#heldLength < LENGTH_BYTES ? LENGTH_BYTES : LENGTH_BYTES + this.#frameLength()
+  }
+
+  #frameLength(): number {
+    return new DataView(this.#held.buffer, this.#held.byteOffset, LENGTH_BYTES).getUint32(0)
+  }
+
+  #hold(bytes: Uint8Array): void {
+    const length = this.#heldLength + bytes.length
+    if (length > this.#held.length) {
+      const larger = new Uint8Array(
+        Math.min(Math.max(length, this.#held.length * 2), LENGTH_BYTES + MAX_FRAME_BYTES)
+      )
+      larger.set(this.#held.subarray(0, this.#heldLength))
+      // It may have held keys.
+      this.#held.fill(0)
+      this.#held = larger
+    }
+    this.#held.set(bytes, this.#heldLength)
+    this.#heldLength = length
   }
 }
 

@@ -13,6 +13,7 @@ import { parseNetwork } from './route.ts'
 
 /** Room for thousands of routes. */
 export const MAX_LINE_LENGTH = 1_048_576
+const INITIAL_CAPACITY = 4096
 const MAX_ADDRESSES = 64
 const MAX_ROUTES = 16_384
 const MAX_DOMAINS = 256
@@ -147,10 +148,12 @@ function parsed<S extends v.GenericSchema>(schema: S, line: string): v.InferOutp
   }
 }
 
-/** Cuts a stream into lines. */
+/** Cuts a stream into lines. Each byte is copied once, however small the pieces are that it comes in. */
 export class LineReader {
   readonly #onLine: (line: string) => void
-  #partial: Buffer = Buffer.alloc(0)
+  /** The line that is not whole yet. */
+  #held: Buffer = Buffer.alloc(INITIAL_CAPACITY)
+  #heldLength = 0
 
   constructor(onLine: (line: string) => void) {
     this.#onLine = onLine
@@ -158,12 +161,30 @@ export class LineReader {
 
   /** @returns false once a line is longer than any may be; nothing is read from then on */
   push(chunk: Buffer): boolean {
-    let rest = this.#partial.length === 0 ? chunk : Buffer.concat([this.#partial, chunk])
+    let rest = chunk
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      this.#onLine(rest.subarray(0, end).toString())
+      const line = this.#heldLength === 0 ? rest.subarray(0, end) : this.#whole(rest.subarray(0, end))
+      this.#heldLength = 0
+      this.#onLine(line.toString())
       rest = rest.subarray(end + 1)
     }
-    this.#partial = rest
-    return rest.length <= MAX_LINE_LENGTH
+    if (rest.length > 0) this.#hold(rest)
+    return this.#heldLength <= MAX_LINE_LENGTH
+  }
+
+  #whole(end: Buffer): Buffer {
+    this.#hold(end)
+    return this.#held.subarray(0, this.#heldLength)
+  }
+
+  #hold(bytes: Buffer): void {
+    const length = this.#heldLength + bytes.length
+    if (length > this.#held.length) {
+      const larger = Buffer.alloc(Math.max(length, this.#held.length * 2))
+      this.#held.copy(larger, 0, 0, this.#heldLength)
+      this.#held = larger
+    }
+    bytes.copy(this.#held, this.#heldLength)
+    this.#heldLength = length
   }
 }

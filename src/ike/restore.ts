@@ -8,11 +8,13 @@
  */
 import { prfById } from '../crypto/prf.ts'
 import { suiteOf, transformOf } from '../crypto/proposal.ts'
+import type { CipherSuite, Prf } from '../crypto/types.ts'
 import type { EspSaParameters } from '../esp/types.ts'
 import type { Path } from '../wire/endpoint.ts'
 import { TransformType } from '../wire/ike-constants.ts'
 import { ChildSa } from './child-sa.ts'
 import { raiseDoubt } from './doubt.ts'
+import type { IkeKeys } from './keymat.ts'
 import { IKE_IV_JUMP, LOST_PATH_PATIENCE_MS } from './options.ts'
 import type { SessionState } from './session-state.ts'
 import type { ChildSaSnapshot, IkeSaSnapshot, SessionSnapshot } from './snapshot.ts'
@@ -100,7 +102,7 @@ function restoreIkeSa(state: SessionState, snapshot: IkeSaSnapshot): boolean {
   const { chosen, keys } = snapshot
   const prf = prfById(transformOf(chosen, TransformType.PRF)?.id ?? 0)
   const suite = suiteOf(chosen)
-  if (prf === undefined || suite === undefined) return false
+  if (prf === undefined || suite === undefined || !areWhole(keys, prf, suite)) return false
   const sa = state.claimIkeSa(snapshot.number, snapshot.isInitiator, snapshot.localSpi)
   sa.remoteSpi = snapshot.remoteSpi
   secureIkeSa(state, sa, { chosen, prf, suite, keys }, snapshot.nextIv + IKE_IV_JUMP)
@@ -113,6 +115,15 @@ function restoreIkeSa(state: SessionState, snapshot: IkeSaSnapshot): boolean {
   sa.advance('authenticated')
   if (snapshot.isReplaced) sa.advance('replaced')
   return true
+}
+
+/** Each key has the length that its algorithm has (RFC 7296 section 2.14). */
+function areWhole(keys: IkeKeys, prf: Prf, suite: CipherSuite): boolean {
+  return (
+    [keys.skD, keys.skPi, keys.skPr].every(({ length }) => length === prf.outputLength) &&
+    [keys.skEi, keys.skEr].every(({ length }) => length === suite.encryptionKeyLength) &&
+    [keys.skAi, keys.skAr].every(({ length }) => length === suite.integrityKeyLength)
+  )
 }
 
 function restoreChild(state: SessionState, snapshot: ChildSaSnapshot): ChildSa[] {

@@ -82,7 +82,7 @@ export function decodeSnapshot(bytes: SnapshotBytes): DecodeResult<SessionSnapsh
       ...session,
       lastNumber,
       sas: sas.map((sa) => ({ ...sa, ...readPassing(passing) })),
-      children: children.map((child) => ({ ...child, ageMs: Number(passing.u64('age')) })),
+      children: children.map((child) => ({ ...child, ageMs: readMs(passing, 'age') })),
       deadlines: readList(passing, 'deadline', () => readDeadline(passing))
     }
     passing.expectEnd()
@@ -195,7 +195,7 @@ function readPassing(r: Reader): PassingPart {
     nextRequestId: r.u32('nextRequestId'),
     expectedRequestId: r.u32('expectedRequestId'),
     response: readList(r, 'response', () => readBlob(r, 'response')),
-    ageMs: Number(r.u64('age'))
+    ageMs: readMs(r, 'age')
   }
 }
 
@@ -247,7 +247,14 @@ function readChild(r: Reader): ChildPart {
 function readDeadline(r: Reader): SnapshotDeadline {
   const kind = SNAPSHOT_TIMERS[r.u8('deadline')]
   if (kind === undefined) throw r.syntaxError('is of no known kind', 'deadline')
-  return { kind, subject: r.u32('deadline'), inMs: Number(r.u64('deadline')) }
+  return { kind, subject: r.u32('deadline'), inMs: readMs(r, 'deadline') }
+}
+
+/** No age or wait is longer than what a number holds exactly. */
+function readMs(r: Reader, field: string): number {
+  const ms = r.u64(field)
+  if (ms > BigInt(Number.MAX_SAFE_INTEGER)) throw r.syntaxError('is longer than anything lasts', field)
+  return Number(ms)
 }
 
 function writeEndpoint(w: Writer, { address, port }: Endpoint): void {
@@ -303,8 +310,11 @@ function writeProposal(w: Writer, proposal: Proposal): void {
 
 function readProposal(r: Reader): Proposal {
   const bytes = readBlob(r, 'proposal')
-  const [proposal] = readProposals(new Reader(bytes, 'proposal'))
-  if (proposal === undefined) throw r.syntaxError('is missing', 'proposal')
+  const [proposal, ...others] = readProposals(new Reader(bytes, 'proposal'))
+  if (proposal === undefined || others.length > 0) throw r.syntaxError('is not one alone', 'proposal')
+  // Nothing that is not understood was ever chosen.
+  if (proposal.transforms.some(({ otherAttributes }) => otherAttributes === true))
+    throw r.syntaxError('has other attributes than a chosen one', 'proposal')
   return proposal
 }
 

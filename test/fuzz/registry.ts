@@ -4,6 +4,7 @@
  */
 import type { FuzzTarget } from './target.ts'
 import { CRYPTO_TARGETS } from './targets/crypto.ts'
+import { ENGINE_TARGETS } from './targets/engines.ts'
 import { FILE_TARGETS } from './targets/files.ts'
 import { PACKET_TARGETS } from './targets/packets.ts'
 import { STREAM_TARGETS } from './targets/streams.ts'
@@ -13,6 +14,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...WIRE_TARGETS,
   ...PACKET_TARGETS,
   ...STREAM_TARGETS,
+  ...ENGINE_TARGETS,
   ...CRYPTO_TARGETS,
   ...FILE_TARGETS
 ]

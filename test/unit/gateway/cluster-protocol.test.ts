@@ -105,4 +105,18 @@ describe('what nodes say to each other', () => {
       { seed: 6311, numRuns: 2000 }
     )
   })
+
+  it('takes a frame as long as any may be in the smallest pieces, in a time that its length decides', () => {
+    // Copying all that is there for every piece would need hours.
+    const frame = new Uint8Array(4 + MAX_FRAME_BYTES)
+    new DataView(frame.buffer).setUint32(0, MAX_FRAME_BYTES)
+    // Of a type that nobody knows.
+    frame[4] = 200
+    const deframer = new ClusterDeframer()
+    let messages = 0
+    for (let at = 0; at < frame.length; at++)
+      messages += deframer.push(frame.subarray(at, at + 1))?.length ?? 1
+    expect(messages).toBe(0)
+    expect(deframer.push(encodeClusterMessage({ type: 'begin' }))).toEqual([{ type: 'begin' }])
+  })
 })

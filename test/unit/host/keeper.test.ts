@@ -186,6 +186,17 @@ describe('the keeper of a host', () => {
 })
 
 describe('its lines', () => {
+  it('may come byte by byte, as long as any may be', () => {
+    // Copying all that is there for every byte would need minutes.
+    const lines: string[] = []
+    const reader = new LineReader((line) => lines.push(line))
+    const text = Buffer.from(`${'x'.repeat(MAX_LINE_LENGTH)}\nshort\n`)
+    let isOpen = true
+    for (let at = 0; at < text.length; at++) isOpen &&= reader.push(text.subarray(at, at + 1))
+    expect(isOpen).toBe(true)
+    expect(lines.map(({ length }) => length)).toEqual([MAX_LINE_LENGTH, 5])
+  })
+
   it('are put together from whatever pieces they come in', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(40), { minLength: 1 }), (cuts) => {

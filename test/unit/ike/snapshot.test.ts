@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { IkeSession } from '../../../src/ike/session.ts'
 import { disposeSnapshot } from '../../../src/ike/snapshot.ts'
 import { decodeSnapshot, encodeSnapshot } from '../../../src/ike/snapshot-codec.ts'
-import { Pair } from '../../support/ike-pair.ts'
+import { Pair, pathPair } from '../../support/ike-pair.ts'
+import { SeededRandom } from '../../support/seeded-random.ts'
 
 function snapshotOf(pair: Pair) {
   const snapshot = pair.gateway.session.snapshot(pair.now)
@@ -82,6 +84,37 @@ describe('a snapshot', () => {
     expect(pair.gateway.session.snapshot(pair.now)).toBeUndefined()
     pair.settle()
     expect(pair.gateway.session.snapshot(pair.now)).toBeUndefined()
+  })
+})
+
+describe('taking over from a snapshot that makes no sense', () => {
+  it.each([
+    ['keys that fit no cipher', 'skEi', 3],
+    ['a key for the next one that is missing', 'skD', 0],
+    ['an integrity key where there is none', 'skAr', 20]
+  ] as const)('is refused: %s', (_what, key, length) => {
+    const pair = new Pair().connect()
+    const snapshot = snapshotOf(pair)
+    const spoiled = {
+      ...snapshot,
+      sas: snapshot.sas.map((sa) => ({ ...sa, keys: { ...sa.keys, [key]: new Uint8Array(length) } }))
+    }
+    const take = (taken: typeof snapshot) =>
+      IkeSession.restore(
+        pair.now,
+        pair.gateway.config,
+        { random: new SeededRandom(1), wallClockMs: () => 0 },
+        {
+          snapshot: taken,
+          esp: new Map(),
+          path: pathPair().gateway,
+          isOpen: true,
+          ageMs: 0,
+          replayDelta: 0n
+        }
+      )
+    expect(take(spoiled)).toBeUndefined()
+    expect(take(snapshot)).toBeDefined()
   })
 })
 
