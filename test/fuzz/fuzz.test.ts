@@ -7,7 +7,7 @@ import { FuzzFailure, runTarget, sourcesOf } from './run-target.ts'
 import { type FuzzTarget, holds } from './target.ts'
 
 /** Of each target with weight 1, each way; `npm run fuzz` is for more. */
-const EXECUTIONS = 150
+const EXECUTIONS = 80
 const SEED = 20_261
 
 const executionsOf = ({ weight = 1 }: FuzzTarget): number => Math.ceil(EXECUTIONS * Math.min(1, weight))
