@@ -1,6 +1,6 @@
 /** A session as a service: what the service manager hears, and how few privileges are enough. */
 import { execFile } from 'node:child_process'
-import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -120,6 +120,22 @@ describeWith('namespaces', 'tun')('a session that is a service', () => {
     expect(await site.etc.read('resolv.conf')).toMatch(/^# by hand/)
     await site.client.run(['umount', '/etc/resolv.conf'])
     await site.client.run(['mount', '-o', 'remount,bind,rw', '/etc'])
+  })
+
+  it('leaves a resolv.conf alone that somebody else has put in the place of the one that the unit may write', async () => {
+    const file = join(site.directory, 'client-etc', 'etc', 'resolv.conf')
+    const byHand = await readFile(file)
+    await site.client.run(['mount', '--bind', file, '/etc/resolv.conf'])
+    const client = started()
+    await client.event('connected')
+    // As NetworkManager or a DHCP client does it outside of the unit: a new file under the old name. The kernel then takes the mount
+    // away with which the unit was allowed to write the old one.
+    const other = await site.file('other-resolv.conf', 'nameserver 198.18.7.7\n')
+    await rename(other, file)
+    expect(await client.stop(), client.transcript()).toBe(0)
+    expect(await readFile(file, 'utf8')).toBe('nameserver 198.18.7.7\n')
+    expect((await site.client.run(['cat', '/proc/self/mountinfo'])).stdout).not.toContain('/etc/resolv.conf')
+    await writeFile(file, byHand)
   })
 })
 
