@@ -33,18 +33,18 @@ export function hasNetAdmin(status: string): boolean {
 /** Checks that a tunnel can be made here. @throws AuthenticationError (exit code 77) or SystemError (71), with what to do */
 export function requireTunPrivileges(privileges: Privileges): void {
   if (privileges.tunDevice === 'absent') {
-    throw new SystemError('no-tun', 'this system has no /dev/net/tun', {
-      hint: 'load the module with: modprobe tun (in a container: --device /dev/net/tun)'
+    throw new SystemError('no-tun', 'This system has no /dev/net/tun.', {
+      hint: 'Load the module with "modprobe tun" (in a container: --device /dev/net/tun).'
     })
   }
   if (!privileges.netAdmin) {
-    throw new AuthenticationError('no-net-admin', 'a tunnel cannot be made without CAP_NET_ADMIN', {
-      hint: 'run it with sudo, or give node CAP_NET_ADMIN'
+    throw new AuthenticationError('no-net-admin', 'A tunnel cannot be made without CAP_NET_ADMIN.', {
+      hint: 'Run it with sudo, or give node CAP_NET_ADMIN; "ikestream exec" needs neither.'
     })
   }
   if (privileges.tunDevice === 'forbidden') {
-    throw new AuthenticationError('tun-forbidden', '/dev/net/tun may not be opened', {
-      hint: 'run it with sudo, or: chmod 666 /dev/net/tun'
+    throw new AuthenticationError('tun-forbidden', '/dev/net/tun may not be opened.', {
+      hint: 'Run it with sudo, or allow it with "chmod 666 /dev/net/tun".'
     })
   }
 }

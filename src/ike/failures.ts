@@ -6,13 +6,37 @@ import { formatProposal, type ProposalKind } from '../crypto/proposal.ts'
 import { AuthenticationError, type IkestreamError, ProtocolError, TemporaryError } from '../errors.ts'
 import { NotifyType, nameOf } from '../wire/ike-constants.ts'
 import type { Proposal } from '../wire/ike-message.ts'
+import { formatTrafficSelectors } from '../wire/traffic-selectors.ts'
+import { formatIdentity } from './auth/identity.ts'
+import type { LocalAuth } from './auth/types.ts'
+import type { InitiatorConfig } from './types.ts'
 
 const OTHER_SIDE_LOGS = "Look into the gateway's log for its reason."
 
-export function authenticationRejected(): AuthenticationError {
-  return new AuthenticationError('authentication-failed', 'The gateway rejected our authentication.', {
-    hint: `Check the identity and the pre-shared key, certificate or password. ${OTHER_SIDE_LOGS}`
-  })
+/** What an initiator asked for: errors name it. */
+type Asked = Pick<InitiatorConfig, 'localIdentity' | 'localAuth' | 'espProposals' | 'remoteTs'>
+
+/** How we authenticated, and what is worth checking then. */
+const METHODS: Readonly<Record<LocalAuth['method'], readonly [name: string, hint: string]>> = {
+  psk: [
+    'pre-shared key',
+    'Check --psk-file, and that the gateway has this key for this identity (--identity).'
+  ],
+  certificate: [
+    'certificate',
+    'The gateway has to trust the CA of --certificate, and to accept this identity (--identity).'
+  ],
+  eap: ['EAP', 'Check --user, and whether the gateway wants another identity (--identity).']
+}
+
+export function authenticationRejected({ localIdentity, localAuth }: Asked): AuthenticationError {
+  const [method, hint] = METHODS[localAuth.method]
+  const who = formatIdentity(localIdentity)
+  return new AuthenticationError(
+    'authentication-failed',
+    `The gateway rejected our authentication as ${who} (${method}).`,
+    { hint: `${hint} ${OTHER_SIDE_LOGS}` }
+  )
 }
 
 /** A responder's view: the initiator told so itself. */
@@ -31,11 +55,14 @@ export function unknownPeer(identity: string): AuthenticationError {
 
 export function noProposalChosen(kind: ProposalKind, offered: readonly Proposal[]): ProtocolError {
   const shown = offered.map((proposal) => formatProposal(proposal, kind)).join(', ')
-  const option = kind === 'ike' ? '--ike-proposal' : '--esp-proposal'
+  const hint =
+    kind === 'ike'
+      ? 'Find out what it accepts with "ikestream check <server> --proposals", and offer that with --ike-proposal.'
+      : 'Offer what the gateway is configured for, with --esp-proposal (aes256-sha256, for example); ask its operator.'
   return new ProtocolError(
     'no-proposal-chosen',
     `The gateway accepts none of the ${kind.toUpperCase()} proposals that were offered: ${shown}.`,
-    { hint: `Offer what the gateway is configured for, with ${option}.` }
+    { hint }
   )
 }
 
@@ -43,10 +70,10 @@ export function invalidChoice(reason: string): ProtocolError {
   return new ProtocolError('invalid-choice', `The gateway's answer does not fit our offer: ${reason}.`)
 }
 
-export function trafficSelectorsUnacceptable(): ProtocolError {
+export function trafficSelectorsUnacceptable({ remoteTs }: Pick<Asked, 'remoteTs'>): ProtocolError {
   return new ProtocolError(
     'ts-unacceptable',
-    'The gateway does not allow the networks (traffic selectors) that were asked for.',
+    `The gateway does not allow the networks (traffic selectors) that were asked for: ${formatTrafficSelectors(remoteTs)}.`,
     { hint: 'Ask for other networks with --remote-ts, or for a virtual address if the gateway assigns one.' }
   )
 }
@@ -107,24 +134,29 @@ export function initRetriesExhausted(): ProtocolError {
   )
 }
 
-/** The error for an error notify in answer to IKE_AUTH (RFC 7296 section 3.10.1). */
-export function errorOfNotify(notifyType: number, espProposals: readonly Proposal[]): IkestreamError {
+/** The error for an error notify in answer to IKE_AUTH (RFC 7296 section 3.10.1), or after it. */
+export function errorOfNotify(notifyType: number, asked: Asked): IkestreamError {
   switch (notifyType) {
     case NotifyType.AUTHENTICATION_FAILED:
-      return authenticationRejected()
+      return authenticationRejected(asked)
     case NotifyType.NO_PROPOSAL_CHOSEN:
-      return noProposalChosen('esp', espProposals)
+      return noProposalChosen('esp', asked.espProposals)
     case NotifyType.TS_UNACCEPTABLE:
     case NotifyType.SINGLE_PAIR_REQUIRED:
-      return trafficSelectorsUnacceptable()
+      return trafficSelectorsUnacceptable(asked)
     case NotifyType.INTERNAL_ADDRESS_FAILURE:
     case NotifyType.FAILED_CP_REQUIRED:
       return internalAddressFailure()
     case NotifyType.INVALID_SYNTAX:
-      return new ProtocolError('invalid-syntax', 'The peer could not read our message (INVALID_SYNTAX).', {
-        hint: OTHER_SIDE_LOGS
-      })
+      return unreadable()
     default:
       return refused('IKE_AUTH', notifyType)
   }
+}
+
+/** The peer says INVALID_SYNTAX. */
+export function unreadable(): ProtocolError {
+  return new ProtocolError('invalid-syntax', 'The peer could not read our message (INVALID_SYNTAX).', {
+    hint: OTHER_SIDE_LOGS
+  })
 }

@@ -61,7 +61,13 @@ describeWith('namespaces', 'tun')('a client and a gateway that cannot agree', ()
 
   it('is told that the pre-shared key is wrong', async () => {
     const client = site.connect(site.gatewayAddress, await site.withPsk('some other key'))
-    await expectOneError(client, 77, 'authentication-failed', /authentication/)
+    const error = await expectOneError(
+      client,
+      77,
+      'authentication-failed',
+      /as client@test \(pre-shared key\)/
+    )
+    expect(error['hint']).toMatch(/--psk-file.*--identity/)
     expect(client.transcript()).not.toMatch(/some other key/)
   })
 
@@ -76,7 +82,9 @@ describeWith('namespaces', 'tun')('a client and a gateway that cannot agree', ()
   it('refuses a gateway whose certificate has expired', async () => {
     const expired = issueServerCertificate(site.authority, [GATEWAY_NAME], validity(-YEAR_MS))
     const client = site.connect(await gatewayWith('expired', expired), await site.asUser())
-    await expectOneError(client, 77, /expired/, /expired/)
+    const message = /certificate \(CN=gw\.test.*\) expired on \d{4}-\d\d-\d\d \(it is \d{4}-\d\d-\d\d now\)/
+    const error = await expectOneError(client, 77, /expired/, message)
+    expect(error['hint']).toMatch(/clock/)
   })
 
   it('refuses a gateway whose certificate is not yet valid, and thinks of the clock', async () => {
@@ -96,7 +104,8 @@ describeWith('namespaces', 'tun')('a client and a gateway that cannot agree', ()
     const stranger = createCertificateAuthority('Stranger CA', validity())
     const issued = issueServerCertificate(stranger, [GATEWAY_NAME], validity())
     const client = site.connect(await gatewayWith('stranger', issued), await site.asUser())
-    await expectOneError(client, 77, /./, /trust/)
+    const error = await expectOneError(client, 77, /./, /CN=gw\.test.*not trusted here \(CN=Stranger CA/)
+    expect(error['hint']).toMatch(/--cafile/)
   })
 
   it('refuses a gateway whose certificate is revoked', async () => {
@@ -119,7 +128,8 @@ describeWith('namespaces', 'tun')('a client and a gateway that cannot agree', ()
     const own = ['--certificate', await site.file('stranger-client.pem', pem)]
     const trust = ['--cafile', await site.caFile(), '--no-system-trust', '--remote-identity', GATEWAY_NAME]
     const client = site.connect(site.gatewayAddress, [...own, ...trust])
-    await expectOneError(client, 77, 'authentication-failed', /authentication/)
+    const error = await expectOneError(client, 77, 'authentication-failed', /as client\.test \(certificate\)/)
+    expect(error['hint']).toMatch(/trust the CA of --certificate/)
   })
 
   it('finds no common IKE proposal', async () => {
@@ -129,7 +139,12 @@ describeWith('namespaces', 'tun')('a client and a gateway that cannot agree', ()
     ])
     const own = ['--ike-proposal', 'aes128-sha256-x25519']
     const client = site.connect(strict, [...own, ...(await site.withPsk())])
-    await expectOneError(client, 76, 'no-proposal-chosen', /IKE proposals.*aes128-sha256-prfsha256-x25519/)
+    const message = /IKE proposals.*aes128-sha256-prfsha256-x25519/
+    const error = await expectOneError(client, 76, 'no-proposal-chosen', message)
+    expect(error['hint']).toMatch(/ikestream check .*--proposals.*--ike-proposal/)
+    // What the hint says leads on.
+    const { stdout } = await site.command(['check', strict, '--proposals', '--no-portal'])
+    expect(stdout).toMatch(/aes256gcm16.*\n?.*prfsha384|AES_GCM_16/)
     // The gateway has answered: no other transport would make it say anything else.
     expect(client.rungs.filter((rung) => / (answered|failed)/.test(rung))).toEqual([
       'udp failed ike-rejected'
@@ -140,13 +155,15 @@ describeWith('namespaces', 'tun')('a client and a gateway that cannot agree', ()
     const strict = await gateway([...(await site.gatewayArgs()), '--esp-proposal', 'aes256gcm16'])
     const own = ['--esp-proposal', 'aes128-sha256']
     const client = site.connect(strict, [...own, ...(await site.withPsk())])
-    await expectOneError(client, 76, 'no-proposal-chosen', /ESP proposals.*aes128-sha256/)
+    await expectOneError(client, 76, 'no-proposal-chosen', /ESP proposals.*aes128-sha256/).then(({ hint }) =>
+      expect(hint).toMatch(/--esp-proposal/)
+    )
   })
 
   it('finds no common network', async () => {
     const narrow = await gateway([...(await site.gatewayArgs()), '--local-ts', '10.50.0.0/16'])
     const client = site.connect(narrow, ['--remote-ts', '10.60.0.0/16', ...(await site.withPsk())])
-    await expectOneError(client, 76, 'ts-unacceptable', /networks/)
+    await expectOneError(client, 76, 'ts-unacceptable', /networks.*: 10\.60\.0\.0\/16\./)
   })
 
   it('is told that no address is left', async () => {

@@ -34,7 +34,7 @@ export function readFirstChild(
   if (error !== undefined) {
     const name = nameOf(NotifyType, error.notifyType, 'NOTIFY')
     state.log('warn', `the gateway made no Child SA: ${name}`)
-    return errorOfNotify(error.notifyType, offer)
+    return errorOfNotify(error.notifyType, config)
   }
   const wantsAddress = config.configRequest?.ipv4 || config.configRequest?.ipv6
   if (wantsAddress && (state.assigned?.addresses.length ?? 0) === 0) return internalAddressFailure()
@@ -50,7 +50,7 @@ export function readFirstChild(
   if (spiOut === undefined) return invalidChoice('its ESP SPI is not one')
   const isNarrowed =
     acceptableSelectors(config.localTs, tsI.selectors) && acceptableSelectors(config.remoteTs, tsR.selectors)
-  if (!isNarrowed) return trafficSelectorsUnacceptable()
+  if (!isNarrowed) return trafficSelectorsUnacceptable(config)
   const { init } = secured(sa)
   return {
     chosen: verdict.proposal,

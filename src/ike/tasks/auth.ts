@@ -101,7 +101,7 @@ export class AuthTask implements Task {
   process(sa: IkeSa, response: InboundMessage): TaskOutcome {
     const { payloads } = response
     const refusal = this.#refusalIn(payloads)
-    if (refusal !== undefined) return this.#end(errorOfNotify(refusal.notifyType, this.#offer))
+    if (refusal !== undefined) return this.#end(errorOfNotify(refusal.notifyType, this.#config))
     switch (this.#phase) {
       case 'first':
         return this.#processFirst(sa, payloads)

@@ -15,7 +15,7 @@ import {
 } from '../../wire/ike-helpers.ts'
 import type { DeletePayload, Payload } from '../../wire/ike-message.ts'
 import { noteAuthLifetime } from '../auth-lifetime.ts'
-import { errorOfNotify, rejectedByInitiator } from '../failures.ts'
+import { errorOfNotify, rejectedByInitiator, unreadable } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
 import { protectedRedirect } from '../redirect.ts'
@@ -68,8 +68,9 @@ const FATAL_NOTIFIES: readonly number[] = [NotifyType.AUTHENTICATION_FAILED, Not
 
 function peerGaveUp(state: SessionState, notifyType: number): void {
   const isAuthentication = notifyType === NotifyType.AUTHENTICATION_FAILED
-  const isOurs = isAuthentication && state.config.role === 'responder'
-  const error = isOurs ? rejectedByInitiator() : errorOfNotify(notifyType, state.config.espProposals)
+  const { config } = state
+  const asResponder = isAuthentication ? rejectedByInitiator() : unreadable()
+  const error = config.role === 'responder' ? asResponder : errorOfNotify(notifyType, config)
   state.end(isAuthentication ? 'authentication-failed' : 'protocol-error', error)
 }
 
