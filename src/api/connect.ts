@@ -14,6 +14,7 @@ import type {
   ReconnectingEvent,
   RedirectedEvent,
   RekeyedEvent,
+  ResumedEvent,
   RungEvent
 } from '../client/events.ts'
 import type { RunningSession } from '../client/running-session.ts'
@@ -32,6 +33,8 @@ export interface ConnectSettings extends GatewaySettings {
   readonly script?: string | undefined
   readonly reconnectTimeout?: number | undefined
   readonly persist?: boolean | undefined
+  /** False: a lost session is authenticated anew, also where the gateway gives session tickets. */
+  readonly resume?: boolean | undefined
   /** False: gateways that send their clients to others are not followed. */
   readonly redirect?: boolean | undefined
   readonly dpd?: number | undefined
@@ -69,6 +72,7 @@ export interface ConnectionEvents {
   liveness: [LivenessEvent]
   reconnecting: [ReconnectingEvent]
   redirected: [RedirectedEvent]
+  resumed: [ResumedEvent]
   disconnected: [DisconnectedEvent]
 }
 

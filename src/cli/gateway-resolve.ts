@@ -9,6 +9,7 @@ import { DEFAULT_IKE_PROPOSALS, DEFAULT_RESPONDER_ESP_PROPOSALS, parseProposals 
 import { DataError, UsageError } from '../errors.ts'
 import { developmentPki, ownNames } from '../gateway/development-pki.ts'
 import { DEFAULT_POOLS, type GatewayOptions } from '../gateway/options.ts'
+import { loadTicketKeys } from '../gateway/ticket-keys.ts'
 import { readUsersFile } from '../gateway/users-file.ts'
 import { hasIpv6 } from '../host/netlab.ts'
 import { obtainSecret, parsePresharedKey } from '../host/secrets-input.ts'
@@ -63,6 +64,9 @@ export async function resolveGatewayOptions(
       ...(flags.childLifetime !== undefined && { childLifetimeMs: flags.childLifetime * 1000 })
     },
     authLifetimeMs: flags.authLifetime === undefined ? undefined : flags.authLifetime * 1000,
+    ticketKeys: flags.tickets
+      ? await loadTicketKeys(join(stateDirectory, 'gateway'), Date.now(), log)
+      : undefined,
     redirect:
       flags.redirect === undefined ? undefined : { to: gatewayName(flags.redirect), at: flags.redirectAt },
     cookies: flags.cookies,

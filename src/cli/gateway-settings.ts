@@ -182,6 +182,7 @@ const SETTINGS: readonly Setting[] = [
     description: 'clients must authenticate anew within this time (default: never)',
     number: SECONDS
   },
+  { group: 'running', flags: '--no-tickets', description: 'give clients no session tickets' },
   {
     group: 'running',
     flags: '--redirect <host>',
@@ -231,6 +232,7 @@ export interface GatewayFlags extends SocketFlags {
   readonly ikeLifetime?: number
   readonly childLifetime?: number
   readonly authLifetime?: number
+  readonly tickets: boolean
   readonly redirect?: string
   readonly redirectAt: 'init' | 'auth' | 'request'
   readonly cluster?: string

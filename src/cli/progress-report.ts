@@ -63,6 +63,9 @@ export class ProgressReport {
       case 'redirected':
         reporter.line(`the gateway at ${event.from} sends us to ${event.to}`)
         return
+      case 'resumed':
+        reporter.line(`resumed the session with ${event.gateway}, without authentication`, 'ok')
+        return
       case 'disconnected':
         reporter.stop()
         reporter.line(

@@ -47,9 +47,11 @@ function headline(
   return `${name}: connected over ${TRANSPORT_NAMES[transport]}${through} for ${duration(nowMs - Date.parse(connectedAt))}`
 }
 
-function gatewayLines({ server, gateway, gatewayId, localId, cluster, mobike }: SessionStatus): string[] {
+function gatewayLines(status: SessionStatus): string[] {
+  const { server, gateway, gatewayId, localId, cluster, mobike, resumption } = status
   if (gateway === null) return [server]
-  const features = [mobike ? 'MOBIKE' : '', cluster ? 'cluster' : ''].filter((text) => text !== '')
+  const flags = [mobike ? 'MOBIKE' : '', cluster ? 'cluster' : '', resumption.resumed ? 'resumed' : '']
+  const features = flags.filter((text) => text !== '')
   const proved = `${gateway}${gatewayId === null ? '' : ` (${gatewayId})`}`
   return [[proved, ...(localId === null ? [] : [`as ${localId}`]), ...features].join(', ')]
 }

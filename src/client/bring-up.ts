@@ -283,7 +283,16 @@ class BringUp {
     this.#concludeOthers(rung)
     this.#finish()
     const candidate = { kind: rung.transport, address: rung.address }
-    const link = { driver, info, transport, candidate, fresh: true, forgotten: false, destination: undefined }
+    const link = {
+      driver,
+      info,
+      transport,
+      candidate,
+      fresh: true,
+      forgotten: false,
+      ticket: undefined,
+      destination: undefined
+    }
     this.#resolve({ link, events, probeLater, lost: () => attempt?.lost })
   }
 

@@ -6,6 +6,7 @@
 import type { Clock } from '../clock.ts'
 import { AuthenticationError, type IkestreamError, TemporaryError } from '../errors.ts'
 import { RedirectedError } from '../ike/redirect.ts'
+import type { SessionTicket } from '../ike/types.ts'
 import type { RungReport } from '../transport/ladder-types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Backoff } from './backoff.ts'
@@ -31,6 +32,8 @@ export interface ClimbWish {
   readonly preferred: readonly string[]
   /** Where to begin. */
   readonly remembered?: RememberedPath | undefined
+  /** To resume the session that was lost. */
+  readonly ticket?: SessionTicket | undefined
   /** Another gateway than the one that the user named. */
   readonly destination?: Destination | undefined
   /** How long it may take; Infinity: for ever. */
@@ -130,7 +133,7 @@ export class Connector {
 
   async #climbTo(
     destination: Destination | undefined,
-    { order, preferred, remembered }: ClimbWish,
+    { order, preferred, remembered, ticket }: ClimbWish,
     signal: AbortSignal,
     onAnswer: () => void
   ): Promise<BringUpResult> {
@@ -153,8 +156,7 @@ export class Connector {
       clock,
       log,
       open: (candidate, abort) => open(candidate, abort, OPEN_TIMEOUT_MS),
-      makeSession: () =>
-        factory.make(preferred, this.#options.redirect ? { from: destination?.from } : undefined),
+      makeSession: () => factory.make(preferred, this.#wishes(destination, ticket)),
       onReport: (report) => {
         if (report.outcome === 'answered') onAnswer()
         this.#report(report)
@@ -164,6 +166,15 @@ export class Connector {
     })
     result.link.destination = destination
     return result
+  }
+
+  #wishes(destination: Destination | undefined, ticket: SessionTicket | undefined) {
+    const { redirect, resume } = this.#options
+    return {
+      redirect: redirect ? { from: destination?.from } : undefined,
+      // A ticket is for the gateway that gave it.
+      resumption: resume ? { ticket: destination === undefined ? ticket : undefined } : undefined
+    }
   }
 
   /** Of the gateway that the user named. */

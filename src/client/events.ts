@@ -82,6 +82,11 @@ export interface RedirectedEvent {
   /** In IKE_SA_INIT (not authenticated), in IKE_AUTH, or in the middle of a session. */
   readonly phase: 'init' | 'auth' | 'session'
 }
+/** A session that was lost goes on with a ticket: nobody had to authenticate (RFC 5723). */
+export interface ResumedEvent {
+  readonly event: 'resumed'
+  readonly gateway: string
+}
 export interface DisconnectedEvent {
   readonly event: 'disconnected'
   readonly reason: string
@@ -97,4 +102,5 @@ export type ClientEvent =
   | LivenessEvent
   | ReconnectingEvent
   | RedirectedEvent
+  | ResumedEvent
   | DisconnectedEvent

@@ -9,7 +9,7 @@ import type { BringUpResult } from './bring-up.ts'
 import { OPEN_TIMEOUT_MS } from './connector.ts'
 import type { IkeDriver, IkeEvent } from './ike-driver.ts'
 import type { IncidentQueue } from './incidents.ts'
-import type { Link } from './link.ts'
+import { type Link, setTicket } from './link.ts'
 import type { Candidate, Opened } from './openings.ts'
 import type { ConnectOptions } from './options.ts'
 import { type Move, MoveWatch, moveLink } from './path-mover.ts'
@@ -144,6 +144,7 @@ export class LinkKeeper {
     const link = this.#current
     void this.takePrevious()?.transport.close(0)
     if (link !== undefined && !link.driver.disposed) await this.#deleteSa(link)
+    if (link !== undefined) setTicket(link, undefined)
     this.#current = undefined
     await link?.transport.close(CLOSE_GRACE_MS)
     for (const old of this.#retired) this.#forget(old, 0)
@@ -182,6 +183,7 @@ export class LinkKeeper {
     if (!this.#retired.delete(old)) return
     old.driver.input((session, now) => session.close(now))
     old.driver.dispose()
+    setTicket(old, undefined)
     for (const spiIn of this.#children.get(old) ?? []) this.#environment.tunnel.remove(spiIn)
     if (old.transport !== this.#current?.transport) void old.transport.close(graceMs)
   }
@@ -268,6 +270,9 @@ export class LinkKeeper {
       case 'reauthenticate':
         if (link === this.#current) this.#incidents.push({ kind: 'reauthenticate', link })
         return
+      case 'ticket':
+        setTicket(link, event.ticket)
+        return
       case 'redirect':
         if (link === this.#current) this.#incidents.push({ kind: 'redirected', link, to: event.to })
         return
@@ -275,6 +280,8 @@ export class LinkKeeper {
         tunnel.logKeys(event.keys)
         return
       case 'closed':
+        // Whoever ended it wants authentication for the next one (RFC 5723 section 6.2); only what got lost may be resumed.
+        if (event.reason !== 'timeout') setTicket(link, undefined)
         if (link !== this.#current || this.#ending) return
         this.#incidents.push({ kind: 'ike-closed', link, reason: event.reason, error: event.error })
         return

@@ -2,7 +2,7 @@
  * One IKE session with the gateway and the transport that it uses right now.
  * @module
  */
-import type { EstablishedInfo } from '../ike/types.ts'
+import type { EstablishedInfo, SessionTicket } from '../ike/types.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { IkeDriver, IkeEvent } from './ike-driver.ts'
@@ -19,6 +19,8 @@ export interface Link {
   fresh: boolean
   /** Somebody said, unauthenticated, that the gateway knows nothing of the IKE SA, and nobody has proved otherwise since. */
   forgotten: boolean
+  /** To resume it with, should it be lost (RFC 5723). In memory only: it stands for the credentials. */
+  ticket: SessionTicket | undefined
   /** Where the gateway that the user named sent us; undefined: it is that one. */
   destination: Destination | undefined
 }
@@ -27,6 +29,12 @@ export interface Link {
 export interface Established {
   readonly link: Link
   readonly events: readonly IkeEvent[]
+}
+
+/** Another ticket takes the place of the one at hand, which is overwritten. */
+export function setTicket(link: Link, ticket: SessionTicket | undefined): void {
+  link.ticket?.skD.fill(0)
+  link.ticket = ticket
 }
 
 /** The path that IKE and ESP use once IKE_SA_INIT is done. */

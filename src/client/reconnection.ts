@@ -4,6 +4,7 @@
  * lifetime); and a fresh one is set up, in case the gateway has forgotten the old.
  * @module
  */
+import type { SessionTicket } from '../ike/types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import { Bell, pause } from './bell.ts'
 import type { BringUpResult } from './bring-up.ts'
@@ -33,6 +34,8 @@ export interface ReconnectWish {
   /** For a fresh one. */
   readonly order: readonly TransportKind[]
   readonly remembered: RememberedPath | undefined
+  /** Spares the fresh one its authentication, as long as the gateway takes it. */
+  readonly ticket: SessionTicket | undefined
 }
 
 export class Reconnection {
@@ -61,7 +64,7 @@ export class Reconnection {
   }
 
   /** @throws what the last attempt at a fresh SA ended with, once there is no time left, or no hope */
-  async regain(link: Link, { candidates, order, remembered }: ReconnectWish): Promise<Regained> {
+  async regain(link: Link, { candidates, order, remembered, ticket }: ReconnectWish): Promise<Regained> {
     const { clock } = this.#environment
     const over = new AbortController()
     const signal = AbortSignal.any([this.#signal, over.signal])
@@ -70,6 +73,7 @@ export class Reconnection {
       {
         order,
         remembered,
+        ticket,
         preferred: this.#environment.tunnel.virtualAddresses,
         timeoutMs: this.#options.reconnectTimeoutMs,
         signal

@@ -8,6 +8,7 @@
 import { isIP } from 'node:net'
 import { IkestreamError, UnreachableError } from '../errors.ts'
 import { RedirectedError } from '../ike/redirect.ts'
+import type { SessionTicket } from '../ike/types.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
 import type { Backoff } from './backoff.ts'
 import { type Bell, pause } from './bell.ts'
@@ -95,6 +96,8 @@ export class Recovery {
     this.#adoptedAt = this.#environment.clock.now()
     this.#connectedAt ??= this.#adoptedAt
     this.#udpReturn.schedule(fresh.link)
+    const { info, transport } = fresh.link
+    if (info.byTicket) this.#environment.onEvent({ event: 'resumed', gateway: transport.path.remote.address })
     await this.#remember(fresh.link)
   }
 
@@ -227,10 +230,17 @@ export class Recovery {
     const regained = await this.#reconnection.regain(link, {
       candidates: () => this.#candidates([kind, ...order.filter((other) => other !== kind)], link),
       order,
-      remembered: reason === 'network-changed' ? undefined : { transport: kind, address }
+      remembered: reason === 'network-changed' ? undefined : { transport: kind, address },
+      ticket: this.#ticketOf(link)
     })
     if ('move' in regained) this.#moved(link, regained.move, reason)
     else await this.#replace(link, regained.fresh, reason)
+  }
+
+  /** For the gateway that gave it: after a redirection the other one is asked first. */
+  #ticketOf({ ticket, destination }: Link): SessionTicket | undefined {
+    const isValid = ticket !== undefined && ticket.expiresAt > this.#environment.clock.now()
+    return isValid && destination === undefined ? ticket : undefined
   }
 
   #moved(link: Link, move: Move, reason: string): void {

@@ -37,9 +37,12 @@ export class SessionFactory {
 
   /**
    * @param preferred virtual addresses to ask for again
-   * @param redirect redirections are followed; `from`: the address of the gateway that sent us where this session goes
+   * @param more what only a session that is meant to stay asks for
    */
-  make(preferred: readonly string[], redirect?: InitiatorConfig['redirect']): IkeSession {
+  make(
+    preferred: readonly string[],
+    more: Pick<InitiatorConfig, 'redirect' | 'resumption'> = {}
+  ): IkeSession {
     const options = this.#options
     const { localTs, remoteTs } = this.selectors([])
     const config: InitiatorConfig = {
@@ -58,7 +61,7 @@ export class SessionFactory {
         options.localTs.length > 0 ? undefined : { ipv4: true, ipv6: true, dns: true, preferred },
       localTs,
       remoteTs,
-      redirect
+      ...more
     }
     return new IkeSession(config, this.#environment, { logKeys: options.keyDirectory !== undefined })
   }

@@ -116,6 +116,12 @@ export interface SessionStatus {
   readonly espSuite: string | null
   readonly mobike: boolean
   readonly cluster: boolean
+  readonly resumption: {
+    /** The IKE SA in use was resumed with a ticket. */
+    readonly resumed: boolean
+    /** How long it may be resumed from now on; null: there is no ticket. */
+    readonly ticketValidMs: number | null
+  }
   readonly liveness: {
     /** Since anything authentic came from the gateway. */
     readonly lastHeardMs: number | null
@@ -186,6 +192,11 @@ export function sessionStatus(parts: StatusParts): SessionStatus {
     espSuite: info?.childSas[0]?.suite ?? null,
     mobike: info?.mobike ?? false,
     cluster: info?.cluster ?? false,
+    resumption: {
+      resumed: link?.info.byTicket ?? false,
+      ticketValidMs:
+        link?.ticket === undefined ? null : Math.max(0, Math.round(link.ticket.expiresAt - parts.now))
+    },
     liveness: {
       lastHeardMs: rounded(info?.lastHeardMs),
       rttMs: rounded(info?.rttMs, 2),

@@ -125,7 +125,8 @@ export class Clients {
       virtualIps: peer.virtualIps,
       transport: event.path.transport,
       remote: remoteOf(event.path),
-      resumed: event.info.resumed
+      resumed: event.info.resumed,
+      ticket: event.info.byTicket
     })
   }
 

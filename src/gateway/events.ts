@@ -34,6 +34,8 @@ export type GatewayEvent =
       readonly remote: string
       /** Taken over from the other node of a cluster. */
       readonly resumed: boolean
+      /** Its session was resumed with a ticket (RFC 5723): it was not authenticated anew. */
+      readonly ticket: boolean
     }
   | {
       readonly event: 'client-moved'

@@ -16,6 +16,7 @@ import { IkeResponder } from '../ike/responder.ts'
 import type { RestoreInputs } from '../ike/restore.ts'
 import type { IkeSession } from '../ike/session.ts'
 import type { SnapshotPath } from '../ike/snapshot.ts'
+import { TicketVault } from '../ike/ticket-vault.ts'
 import type { IkeTimers, ResponderConfig } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import { nextPathId } from '../transport/path-id.ts'
@@ -258,6 +259,7 @@ export class GatewayCore {
       haSync: isCluster,
       policy: gatewayPolicy(options, this.pool),
       authLifetimeMs: options.authLifetimeMs,
+      tickets: options.ticketKeys && new TicketVault(options.ticketKeys, this.#random),
       redirect: redirectAtOnce(options.redirect),
       cookies: options.cookies,
       cookieThreshold: Math.min(COOKIE_THRESHOLD, Math.floor(options.maxHalfOpen / 2)),

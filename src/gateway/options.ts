@@ -4,6 +4,7 @@
  */
 import type { KeyObject } from 'node:crypto'
 import type { TrustStore } from '../crypto/certificate.ts'
+import type { TicketKey } from '../ike/ticket-vault.ts'
 import type { Identity, IkeTimers } from '../ike/types.ts'
 import type { Secret } from '../secret.ts'
 import type { SocketSettings } from '../transport/socket-settings.ts'
@@ -87,6 +88,8 @@ export interface GatewayOptions {
   readonly timers: Partial<IkeTimers>
   /** Clients have to authenticate anew before this is over (RFC 4478); undefined: never. */
   readonly authLifetimeMs?: number | undefined
+  /** Keys of session tickets (RFC 5723), the first seals; undefined: none are given. */
+  readonly ticketKeys?: readonly [TicketKey, ...TicketKey[]] | undefined
   /** Where clients are sent, and when: new ones, or those that are there, on `redirect` alone (RFC 5685). */
   readonly redirect?: { readonly to: string; readonly at: 'init' | 'auth' | 'request' } | undefined
   readonly cookies: 'auto' | 'always' | 'never'

@@ -134,6 +134,18 @@ export class GatewayPolicy implements ResponderPolicy {
     }
   }
 
+  admits(peer: string, method: 'psk' | 'certificate' | 'eap'): boolean {
+    const { psk, clientTrust, users, eapTls } = this.#credentials
+    switch (method) {
+      case 'psk':
+        return psk !== undefined
+      case 'certificate':
+        return clientTrust !== undefined
+      case 'eap':
+        return users.has(peer) || eapTls !== undefined
+    }
+  }
+
   /** The name that the initiator asks for, if the certificate proves it (RFC 7296 section 3.5); else our own. */
   #identityFor(wanted: Identity | undefined): Identity {
     const { identity, certificate } = this.#credentials

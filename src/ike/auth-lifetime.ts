@@ -18,18 +18,27 @@ const LEAST_WAIT_MS = 10_000
 export const AUTH_LIFETIME_GRACE_MS = 5_000
 
 /** For the last IKE_AUTH response. */
-export function authLifetimeNotify({ config }: SessionState): Payload[] {
-  if (config.role !== 'responder' || config.authLifetimeMs === undefined) return []
+export function authLifetimeNotify(state: SessionState): Payload[] {
+  const leftMs = authenticationLeftMs(state)
+  if (leftMs === undefined) return []
   const seconds = new Uint8Array(4)
-  new DataView(seconds.buffer).setUint32(0, Math.floor(config.authLifetimeMs / 1000))
+  new DataView(seconds.buffer).setUint32(0, Math.floor(leftMs / 1000))
   return [notify(NotifyType.AUTH_LIFETIME, seconds)]
 }
 
 /** The peer's authentication holds from now on. */
 export function limitAuthentication(state: SessionState): void {
-  const { config } = state
-  if (config.role !== 'responder' || config.authLifetimeMs === undefined) return
-  state.after('auth-expire', 0, config.authLifetimeMs + AUTH_LIFETIME_GRACE_MS)
+  const leftMs = authenticationLeftMs(state)
+  if (leftMs === undefined) return
+  state.authenticatedUntilMs = state.environment.wallClockMs() + leftMs
+  state.after('auth-expire', 0, leftMs + AUTH_LIFETIME_GRACE_MS)
+}
+
+/** A session that was resumed was not authenticated anew: what its ticket says still holds. */
+function authenticationLeftMs({ config, environment, resumedFrom }: SessionState): number | undefined {
+  if (config.role !== 'responder') return undefined
+  const untilMs = resumedFrom?.authenticatedUntilMs ?? 0
+  return untilMs > 0 ? Math.max(0, untilMs - environment.wallClockMs()) : config.authLifetimeMs
 }
 
 /** In an IKE_AUTH response, or in a request of its own. */

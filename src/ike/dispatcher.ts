@@ -18,7 +18,7 @@ import { noteUse, weighRequest } from './doubt.ts'
 import { invalidSyntax, unsupportedCritical } from './failures.ts'
 import { Hints } from './hints.ts'
 import type { IkeSa, InboundMessage } from './ike-sa.ts'
-import { receiveInit } from './init-dispatcher.ts'
+import { isInit, receiveInit } from './init-dispatcher.ts'
 import { type Decoded, emitPackets, isAuthentic, openMessage, sendResponse } from './messenger.ts'
 import { CLOSE_PATIENCE_MS } from './options.ts'
 import { checkPayloads } from './payload-rules.ts'
@@ -59,7 +59,7 @@ export class Dispatcher {
       return FrameFate.BROKEN
     }
     const { header } = decoded.message
-    if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
+    if (isInit(header.exchangeType)) {
       receiveInit(state, bytes, decoded, path)
       return FrameFate.UNKNOWN
     }

@@ -53,6 +53,7 @@ export type TaskName =
   | 'ike-delete'
   | 'mobike'
   | 'redirect'
+  | 'ticket'
   | 'routability'
   | 'liveness'
   | 'counter-sync'
@@ -69,6 +70,8 @@ export interface Task {
   /** The outstanding request will never be answered (RFC 6311): true to queue the task anew. */
   interrupted?(sa: IkeSa): boolean
   dispose?(): void
+  /** IKE_SA_INIT, or what stands for it: the request as it was sent, which AUTH signs. */
+  sentMessage?: Uint8Array
 }
 
 /** What a finished negotiation gives an IKE SA. */

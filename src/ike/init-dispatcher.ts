@@ -16,6 +16,12 @@ import { finishTask } from './scheduler.ts'
 import type { SessionState } from './session-state.ts'
 import { answerInit } from './tasks/init-response.ts'
 import { equalBytes } from './tasks/natd.ts'
+import { answerResume } from './tasks/resume-response.ts'
+
+/** IKE_SA_INIT, and the exchange that stands for it when a session is resumed (RFC 5723 section 4.3.2). */
+export function isInit(exchangeType: number): boolean {
+  return exchangeType === ExchangeType.IKE_SA_INIT || exchangeType === ExchangeType.IKE_SESSION_RESUME
+}
 
 export function receiveInit(state: SessionState, bytes: Uint8Array, decoded: Decoded, path: Path): void {
   const { header, payloads } = decoded.message
@@ -35,6 +41,7 @@ function receiveResponse(state: SessionState, message: InboundMessage): void {
   const { header, payloads } = message
   if (sa === undefined || task?.name !== 'init' || header.fromInitiator) return
   if (header.spiI !== sa.localSpi || header.messageId !== 0) return
+  if (sa.exchanges.outstandingExchange !== header.exchangeType) return
   if (findUnsupportedCritical(payloads) !== undefined) {
     state.log('debug', `dropped ${formatIkeHeader(header)}: unknown critical payload`)
     return
@@ -61,16 +68,20 @@ function receiveRequest(state: SessionState, message: InboundMessage, path: Path
     refuse(state, header, notify(NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, data), path)
     return
   }
-  const answer = answerInit(state, message, path)
+  const isResumption = header.exchangeType === ExchangeType.IKE_SESSION_RESUME
+  const answer = isResumption ? answerResume(state, message, path) : answerInit(state, message, path)
   if (answer.kind === 'refuse') {
-    state.log('info', `refused IKE_SA_INIT: ${nameOf(NotifyType, answer.error.notifyType)}`)
+    state.log(
+      'info',
+      `refused ${nameOf(ExchangeType, header.exchangeType)}: ${nameOf(NotifyType, answer.error.notifyType)}`
+    )
     refuse(state, header, answer.error, path)
     return
   }
   const { sa } = answer
   state.current = sa
   sa.advance('init')
-  const reply = sendUnprotected(state, sa.header(ExchangeType.IKE_SA_INIT, true, 0), answer.payloads, path)
+  const reply = sendUnprotected(state, sa.header(header.exchangeType, true, 0), answer.payloads, path)
   sa.exchanges.storeResponse([reply])
   answer.complete(reply, message.raw)
   state.after('half-open', 0, state.config.timers.halfOpenTimeoutMs)

@@ -51,6 +51,18 @@ export function rekeySkeyseed(
   return oldPrf.compute(oldSkD, sharedSecret, nonceI, nonceR)
 }
 
+const RESUMPTION = Uint8Array.from('Resumption', (letter) => letter.charCodeAt(0))
+
+/** `SKEYSEED = prf(SK_d (old), "Resumption" | Ni | Nr)`, with the PRF of the old IKE SA (RFC 5723 section 5.1). */
+export function resumptionSkeyseed(
+  prf: Prf,
+  oldSkD: Uint8Array,
+  nonceI: Uint8Array,
+  nonceR: Uint8Array
+): Uint8Array {
+  return prf.compute(oldSkD, RESUMPTION, nonceI, nonceR)
+}
+
 /** `{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)` (section 2.14). */
 export function deriveIkeKeys(
   prf: Prf,

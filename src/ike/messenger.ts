@@ -5,7 +5,7 @@
 
 import type { Path } from '../wire/endpoint.ts'
 import { decodePayloads, encodeMessage, type MessageResult } from '../wire/ike-codec.ts'
-import { ExchangeType, PayloadType } from '../wire/ike-constants.ts'
+import { PayloadType } from '../wire/ike-constants.ts'
 import { formatIkeMessage } from '../wire/ike-format.ts'
 import type { EncryptedFragmentPayload, EncryptedPayload, Payload } from '../wire/ike-message.ts'
 import type { Packets } from './exchange-manager.ts'
@@ -41,13 +41,17 @@ export function sendRequest(state: SessionState, sa: IkeSa, draft: Draft): void 
   armRetransmission(state, sa)
 }
 
-/** Sends IKE_SA_INIT, the one request without protection; @returns its bytes, which AUTH signs. */
-export function sendInitRequest(state: SessionState, sa: IkeSa, payloads: readonly Payload[]): Uint8Array {
+/** Sends IKE_SA_INIT, or what stands for it: a request without protection; @returns its bytes, which AUTH signs. */
+export function sendInitRequest(
+  state: SessionState,
+  sa: IkeSa,
+  { exchangeType, payloads }: Draft
+): Uint8Array {
   // SPIr is zero in every request of this exchange, whatever an answer to an earlier one said.
-  const header = { ...sa.header(ExchangeType.IKE_SA_INIT, false, 0), spiR: 0n }
+  const header = { ...sa.header(exchangeType, false, 0), spiR: 0n }
   logSent(state, header, payloads)
   const message = encodeMessage({ header, payloads })
-  sa.exchanges.restart(state.now, ExchangeType.IKE_SA_INIT, [message], reliability(state))
+  sa.exchanges.restart(state.now, exchangeType, [message], reliability(state))
   emitPackets(state, [message], state.path)
   armRetransmission(state, sa)
   return message

@@ -47,6 +47,15 @@ export const MAX_INIT_RETRIES = 8
 export const MAX_KE_RETRIES = 3
 /** How long a genuine answer may come after an error that may be forged (RFC 7296 section 2.21.1: "some time"). */
 export const INIT_DOUBT_MS = 2_000
+/**
+ * A responder that does not answer IKE_SESSION_RESUME in this time may not know it any more: IKE_SA_INIT takes its place. It has
+ * been sent twice by then.
+ */
+export const RESUME_PATIENCE_MS = 1_000
+/** A longer ticket would not fit into one unfragmented request together with the rest. */
+export const MAX_TICKET_LENGTH = 1_024
+/** Where nothing else limits a session, its ticket is (RFC 5723 section 6.2). */
+export const MAX_TICKET_LIFETIME_MS = 86_400_000
 /** Requests of one IKE_AUTH: EAP needs at least ten (RFC 7296 section 2.16), EAP-TLS with long chains many more. */
 export const MAX_AUTH_ROUNDS = 120
 

@@ -26,6 +26,13 @@ const INIT: Rules = {
   [PayloadType.VENDOR_ID]: MANY
 }
 
+/** RFC 5723 section 4.3.2. */
+const RESUME: Rules = {
+  [PayloadType.NONCE]: ONE,
+  [PayloadType.NOTIFY]: NOTIFIES,
+  [PayloadType.VENDOR_ID]: MANY
+}
+
 const AUTH: Rules = {
   [PayloadType.IDi]: OPTIONAL,
   [PayloadType.IDr]: OPTIONAL,
@@ -60,13 +67,14 @@ const INFORMATIONAL: Rules = {
 
 export const PAYLOAD_RULES: Readonly<Record<number, Rules>> = {
   [ExchangeType.IKE_SA_INIT]: INIT,
+  [ExchangeType.IKE_SESSION_RESUME]: RESUME,
   [ExchangeType.IKE_AUTH]: AUTH,
   [ExchangeType.CREATE_CHILD_SA]: CREATE_CHILD,
   [ExchangeType.INFORMATIONAL]: INFORMATIONAL
 }
 
-/** Status notifies that stand in place of everything else in a response to IKE_SA_INIT. */
-const SUBSTITUTES: readonly number[] = [NotifyType.COOKIE, NotifyType.REDIRECT]
+/** Status notifies that stand in place of everything else in a response to IKE_SA_INIT, or to what stands for it. */
+const SUBSTITUTES: readonly number[] = [NotifyType.COOKIE, NotifyType.REDIRECT, NotifyType.TICKET_NACK]
 
 /** @returns what is wrong with the set of payloads, or undefined */
 export function checkPayloads(

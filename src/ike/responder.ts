@@ -16,6 +16,7 @@ import type { DecodedHeader } from '../wire/ike-header.ts'
 import { espSpiToBytes, findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
 import { CookieJar, type CookieSecrets } from './cookie.ts'
+import { isInit } from './init-dispatcher.ts'
 import { HALF_OPEN_GRACE_MS, UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
 import { Queue } from './queue.ts'
 import type { RestoreInputs } from './restore.ts'
@@ -112,7 +113,7 @@ export class IkeResponder {
       if (!header.isResponse) this.#answerStranger(now, header, NotifyType.INVALID_MAJOR_VERSION, path)
       return FrameFate.UNKNOWN
     }
-    if (header.exchangeType === ExchangeType.IKE_SA_INIT) {
+    if (isInit(header.exchangeType)) {
       this.#receiveInit(now, message, decoded, path)
       return FrameFate.UNKNOWN
     }
@@ -303,6 +304,7 @@ export class IkeResponder {
         this.#noLongerHalfOpen(entry)
         entry.established = true
         if (entry.session.initialContact) this.#replaceOthers(entry)
+        this.#replaceResumed(entry)
         return
       case 'closed':
         this.#forget(entry)
@@ -316,6 +318,13 @@ export class IkeResponder {
     this.#noLongerHalfOpen(entry)
     if (this.#byOrigin.get(entry.origin) === entry) this.#byOrigin.delete(entry.origin)
     for (const spi of entry.spis) this.#bySpi.delete(spi)
+  }
+
+  /** The session that was resumed is over, if it was still there: without a word (RFC 5723 section 4.3.4). */
+  #replaceResumed(entry: Entry): void {
+    const spi = entry.session.resumedSpi
+    const old = spi === undefined ? undefined : this.#bySpi.get(spi)
+    if (old !== undefined && old !== entry) this.#input(old, (session) => session.replaced())
   }
 
   /**

@@ -16,8 +16,8 @@ import { ChildCreateTask } from './tasks/child-create.ts'
 import { ChildRekeyTask } from './tasks/child-rekey.ts'
 import { ChildDeleteTask, closeSession, finishIkeDelete, IkeDeleteTask } from './tasks/delete.ts'
 import { IkeRekeyTask } from './tasks/ike-rekey.ts'
-import { InitTask } from './tasks/init.ts'
 import { LivenessTask } from './tasks/liveness.ts'
+import { ResumeTask } from './tasks/resume.ts'
 import type { Deadline } from './timers.ts'
 
 /** Lets every IKE SA whose window is free start what waits. */
@@ -45,9 +45,9 @@ function start(state: SessionState, sa: IkeSa, task: Task): void {
     return
   }
   sa.active = task
-  if (task instanceof InitTask) {
+  if (task.name === 'init') {
     sa.advance('init')
-    task.sentMessage = sendInitRequest(state, sa, draft.payloads)
+    task.sentMessage = sendInitRequest(state, sa, draft)
     return
   }
   if (!sa.exchanges.hasMessageIds) {
@@ -61,7 +61,7 @@ function start(state: SessionState, sa: IkeSa, task: Task): void {
 export function finishTask(state: SessionState, sa: IkeSa, task: Task, outcome: TaskOutcome): void {
   if (state.ended || sa.isDead || outcome === 'ignore') return
   // IKE_SA_INIT is repeated under the same Message ID 0.
-  const isInitRetry = task instanceof InitTask && outcome === 'again'
+  const isInitRetry = task.name === 'init' && outcome === 'again'
   if (!isInitRetry && sa.exchanges.outstandingId !== undefined) {
     sa.exchanges.complete()
     sa.responseFragments.reset()
@@ -150,6 +150,11 @@ export function onDeadline(state: SessionState, deadline: Deadline): void {
     case 'child-grace': {
       const child = state.childByNumber(subject)
       if (child !== undefined) onChildDeadline(state, child, kind)
+      return
+    }
+    case 'resume-silence': {
+      const task = state.ikeSaByNumber(subject)?.active
+      if (task instanceof ResumeTask) task.giveUp('it is not answered')
       return
     }
     case 'liveness':

@@ -13,6 +13,7 @@ import type { ChildSa } from './child-sa.ts'
 import { IkeSa, type MadeByAnswer, type Task } from './ike-sa.ts'
 import { CHILD_GRACE_MS, MAX_QUEUED_TASKS } from './options.ts'
 import { Queue } from './queue.ts'
+import type { TicketContents } from './ticket-vault.ts'
 import { type TimerKind, Timers } from './timers.ts'
 import type {
   AssignedConfig,
@@ -38,12 +39,15 @@ export interface PeerFeatures {
 /** Timers whose subject is an IKE SA. */
 const IKE_SA_TIMERS = [
   'retransmit',
+  'resume-silence',
   'task-retry',
   'ike-rekey',
   'ike-expire',
   'ike-replaced',
   'doubt'
 ] as const
+/** Ends of a session that its peer may want to resume. */
+const LOST_WITHOUT_PURPOSE: readonly IkeCloseReason[] = ['timeout', 'replaced', 'handed-over']
 /** ESP SPIs below this are reserved (RFC 4303 section 2.1). */
 const FIRST_ESP_SPI = 256
 
@@ -77,6 +81,17 @@ export class SessionState {
   current: IkeSa | undefined
   natLocal = false
   natRemote = false
+  /** Responder: what the peer's session is resumed from (RFC 5723). */
+  resumedFrom: TicketContents | undefined
+  /** Responder: how the peer has proved who it is, and the serial of the ticket that it has. */
+  peerMethod: TicketContents['method'] = 'psk'
+  ticketSerial: Uint8Array | undefined
+  /** Responder: when the peer's authentication ends, in milliseconds since 1970; 0: never. */
+  authenticatedUntilMs = 0
+  /** The IKE SA was resumed with a ticket. */
+  isByTicket = false
+  /** Initiator: the responder gives tickets. */
+  hasTickets = false
   /** Responder: the peer follows redirections (RFC 5685). */
   followsRedirects = false
   localIdentity: Identity | undefined
@@ -336,7 +351,15 @@ export class SessionState {
     this.current = undefined
     this.timers.clearAll()
     this.#releaseAddresses()
+    this.#revokeTicket(reason)
     this.emit({ type: 'closed', reason, error })
+  }
+
+  /** Whoever ended the session on purpose has to be authenticated for the next one (RFC 5723 section 6.2). */
+  #revokeTicket(reason: IkeCloseReason): void {
+    const { config, ticketSerial } = this
+    if (config.role !== 'responder' || ticketSerial === undefined) return
+    if (!LOST_WITHOUT_PURPOSE.includes(reason)) config.tickets?.spend(ticketSerial)
   }
 
   #releaseAddresses(): void {

@@ -39,7 +39,8 @@ import { InitTask } from './tasks/init.ts'
 import { MobikeTask } from './tasks/mobike.ts'
 import { usePath } from './tasks/path.ts'
 import { RedirectTask } from './tasks/redirect.ts'
-import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
+import { ResumeTask } from './tasks/resume.ts'
+import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig, SessionTicket } from './types.ts'
 
 export { DEFAULT_TIMERS } from './options.ts'
 export type { SessionInfo } from './session-info.ts'
@@ -116,22 +117,37 @@ export class IkeSession {
   connect(now: number, path: Path): void {
     const { config } = this.#state
     if (config.role !== 'initiator' || this.#state.current !== undefined) return
-    this.#at(now, (state) => {
-      state.path = path
-      const sa = state.addIkeSa(true)
-      state.current = sa
-      const hooks = {
-        established: () => this.#onEstablished(),
-        giveUp: giveUp(state),
-        reject: reject(state, sa)
-      }
-      const onKeys = () => {
-        state.doubt = undefined
-        state.timers.clear('init-doubt', 0)
-        state.enqueue(sa, new AuthTask(state, config, hooks))
-      }
-      state.enqueue(sa, new InitTask(state, onKeys, (error) => this.#onDoubt(error)))
-    })
+    this.#at(now, () => this.#begin(config, path, config.resumption?.ticket))
+  }
+
+  /** @param ticket to resume a session with; without, or when that fails, it is set up from scratch */
+  #begin(config: InitiatorConfig, path: Path, ticket: SessionTicket | undefined): void {
+    const state = this.#state
+    state.path = path
+    const sa = state.addIkeSa(true)
+    state.current = sa
+    const hooks = {
+      established: () => this.#onEstablished(),
+      giveUp: giveUp(state),
+      reject: reject(state, sa)
+    }
+    const startOver = (why: string) => {
+      state.log('info', `the session cannot be resumed: ${why}`)
+      state.destroyIkeSa(sa)
+      if (!state.ended && state.closing === undefined) this.#begin(config, path, undefined)
+    }
+    const onKeys = () => {
+      state.doubt = undefined
+      state.timers.clear('init-doubt', 0)
+      const resumption = ticket === undefined ? undefined : { ticket, startOver }
+      state.enqueue(sa, new AuthTask(state, config, hooks, resumption))
+    }
+    const onDoubt = (error: IkestreamError) => this.#onDoubt(error)
+    const first =
+      ticket === undefined
+        ? new InitTask(state, onKeys, onDoubt)
+        : new ResumeTask(state, ticket, onKeys, startOver)
+    state.enqueue(sa, first)
   }
 
   /**
@@ -296,6 +312,11 @@ export class IkeSession {
   /** The initiator said that it has no other IKE SA with us (RFC 7296 section 2.4). */
   get initialContact(): boolean {
     return this.#state.initialContact
+  }
+
+  /** Responder: our SPI of the IKE SA from which this session was resumed (RFC 5723). */
+  get resumedSpi(): bigint | undefined {
+    return this.#state.resumedFrom?.spiR
   }
 
   /** What the peer has proved to be: with EAP its user, else its IDi. Empty before it is authenticated. */

@@ -8,6 +8,7 @@ export type TimerKind =
   | 'task-retry'
   | 'half-open'
   | 'init-doubt'
+  | 'resume-silence'
   | 'liveness'
   | 'cluster-liveness'
   | 'ike-rekey'

@@ -14,6 +14,7 @@ import type { LogFields, LogLevel } from '../log.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { ConfigAttributeValue, Proposal, TrafficSelector } from '../wire/ike-message.ts'
 import type { LocalAuth, RemoteAuth } from './auth/types.ts'
+import type { TicketVault } from './ticket-vault.ts'
 
 /** An ID payload's contents (RFC 7296 section 3.5). */
 export interface Identity {
@@ -43,6 +44,19 @@ export interface IkeTimers {
   readonly rekeyMargin: number
   readonly natKeepaliveMs: number
   readonly halfOpenTimeoutMs: number
+}
+
+/** What an initiator needs to resume a session (RFC 5723 section 5). Holds a key: whoever has it disposes of it. */
+export interface SessionTicket {
+  /** As the responder gave it. */
+  readonly opaque: Uint8Array
+  /** In the time of `now`. */
+  readonly expiresAt: number
+  readonly localIdentity: Identity
+  readonly remoteIdentity: Identity
+  /** The suite of the IKE SA that it was given for, and its SK_d. */
+  readonly chosen: Proposal
+  readonly skD: Uint8Array
 }
 
 /** What an initiator asks for in CFG_REQUEST, and what came back. */
@@ -83,6 +97,8 @@ export interface InitiatorConfig extends CommonConfig {
   /** Proposed TSi and TSr; TSi of 0/0 and ::/0 when a virtual address is asked for. */
   readonly localTs: readonly TrafficSelector[]
   readonly remoteTs: readonly TrafficSelector[]
+  /** Tickets are asked for (RFC 5723); `ticket`: tried first. */
+  readonly resumption?: { readonly ticket: SessionTicket | undefined } | undefined
   /** Redirection is offered and followed (RFC 5685); `from`: the address of the gateway that sent us here. */
   readonly redirect?: { readonly from: string | undefined } | undefined
 }
@@ -92,6 +108,8 @@ export interface ResponderConfig extends CommonConfig {
   readonly policy: ResponderPolicy
   /** How long an authentication holds (RFC 4478); undefined: for as long as the IKE SA is rekeyed. */
   readonly authLifetimeMs?: number | undefined
+  /** Gives and takes tickets (RFC 5723); undefined: there are none. */
+  readonly tickets?: TicketVault | undefined
   /** Clients that follow are sent elsewhere: before or after they are authenticated (RFC 5685 sections 3 and 6). */
   readonly redirect?: { readonly to: string; readonly at: 'init' | 'auth' } | undefined
   readonly cookies: 'auto' | 'always' | 'never'
@@ -115,6 +133,8 @@ export interface ResponderPolicy {
   /** Addresses for an authenticated peer; undefined: INTERNAL_ADDRESS_FAILURE. */
   assign(peer: string, request: readonly ConfigAttributeValue[]): AssignedConfig | undefined
   release(peer: string, config: AssignedConfig): void
+  /** May whoever has proved to be this peer, by this method, still come in? Asked of sessions that are resumed; default: yes. */
+  admits?(peer: string, method: 'psk' | 'certificate' | 'eap'): boolean
   /** Who signs initiators' certificates: named in CERTREQ (RFC 7296 section 1.2), without which many clients send none. */
   readonly clientTrust?: TrustStore | undefined
   /** What this responder lets the peer reach; the engine intersects it with the offer (RFC 7296 section 2.9). */
@@ -163,6 +183,8 @@ export interface EstablishedInfo {
   readonly natRemote: boolean
   /** Taken over from another member of a cluster, not set up here. */
   readonly resumed: boolean
+  /** Resumed with a ticket (RFC 5723): nobody was authenticated anew. */
+  readonly byTicket: boolean
 }
 
 export type IkeOutput =
@@ -190,6 +212,8 @@ export type IkeOutput =
   | { readonly type: 'hint'; readonly about: 'ike' | 'esp'; readonly path: Path }
   /** The authentication is about to lose its validity: a fresh IKE SA is needed, while this one still works (RFC 4478). */
   | { readonly type: 'reauthenticate' }
+  /** What the IKE SA in use may be resumed with from now on; undefined: nothing. Whoever takes it disposes of the one before. */
+  | { readonly type: 'ticket'; readonly ticket: SessionTicket | undefined }
   /** The gateway wants us at another one (RFC 5685 section 5); this IKE SA works on. */
   | { readonly type: 'redirect'; readonly to: string }
   /** RFC 6311: add this to every outbound ESP sequence number. */

@@ -165,11 +165,14 @@ export class IkestreamSite {
     {
       listen = [this.gatewayAddress],
       pools,
-      env
+      env,
+      state = `gateway-${this.#gateways}`
     }: {
       readonly listen?: readonly string[]
       readonly pools?: readonly string[]
       readonly env?: Readonly<Record<string, string>>
+      /** Name of its state directory: that of one that ended before, to go on where it ended. */
+      readonly state?: string
     } = {}
   ): Promise<IkestreamProcess> {
     const number = this.#gateways++
@@ -178,7 +181,7 @@ export class IkestreamSite {
     const gateway = this.start(
       this.hotel.gateway.namespace,
       ['gateway', '--json', '--verbose', ...addresses, ...own, ...(args ?? (await this.gatewayArgs()))],
-      { stateDirectory: join(this.directory, `gateway-${number}`), ...(env === undefined ? {} : { env }) }
+      { stateDirectory: join(this.directory, state), ...(env === undefined ? {} : { env }) }
     )
     await gateway.event('listening')
     return gateway

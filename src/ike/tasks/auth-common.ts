@@ -140,7 +140,8 @@ export function announceEstablished(
       mobike: features.mobike,
       natLocal: state.natLocal,
       natRemote: state.natRemote,
-      resumed
+      resumed,
+      byTicket: state.isByTicket
     }
   })
 }

@@ -21,7 +21,9 @@ import { protocolViolation, unknownPeer } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_AUTH_ROUNDS } from '../options.ts'
 import { redirected, redirectNotify } from '../redirect.ts'
+import { isResumedAuth, resumedAuth, sameIdentity, ticketAnswer } from '../resumption.ts'
 import type { SessionState } from '../session-state.ts'
+import type { TicketContents } from '../ticket-vault.ts'
 import type { Identity, ResponderAuthentication, ResponderConfig } from '../types.ts'
 import {
   abilityNotifies,
@@ -101,6 +103,9 @@ export class AuthResponder {
     const id = findPayload(payloads, PayloadType.IDi)
     if (id === undefined) return this.#fail(protocolViolation('IKE_AUTH without IDi'))
     const identity: Identity = { idType: id.idType, data: id.data }
+    const { resumedFrom } = this.#state
+    if (resumedFrom !== undefined) return this.#resume(sa, identity, resumedFrom, payloads)
+    this.#state.peerMethod = kindOf(payloads)
     const wanted = findPayload(payloads, PayloadType.IDr)
     const rules = this.#config.policy.authenticationFor(
       identity,
@@ -120,6 +125,34 @@ export class AuthResponder {
       if (!(error instanceof IkestreamError) || error instanceof InternalError) throw error
       return this.#fail(error)
     }
+  }
+
+  /** The ticket stands for the credentials of both ends (RFC 5723 section 4.3.3). */
+  #resume(sa: IkeSa, identity: Identity, ticket: TicketContents, payloads: readonly Payload[]): AuthAnswer {
+    const state = this.#state
+    const auth = findPayload(payloads, PayloadType.AUTH)
+    const wanted = findPayload(payloads, PayloadType.IDr)
+    const isSame =
+      sameIdentity(identity, ticket.initiator) &&
+      (wanted === undefined || sameIdentity(wanted, ticket.responder)) &&
+      findPayload(payloads, PayloadType.CERT) === undefined
+    state.peerName = ticket.peerName
+    if (!isSame || auth === undefined || !isResumedAuth(sa, identity, auth))
+      return this.#fail(protocolViolation('the client does not know its ticket'))
+    if (this.#config.policy.admits?.(ticket.peerName, ticket.method) === false)
+      return this.#fail(unknownPeer(ticket.peerName))
+    state.remoteIdentity = identity
+    state.localIdentity = ticket.responder
+    state.peerMethod = ticket.method
+    state.isByTicket = true
+    this.#first = payloads
+    this.#config.tickets?.spend(ticket.serial)
+    state.log('info', 'the peer has resumed its session')
+    const proof: Payload[] = [
+      { type: PayloadType.IDr, ...ticket.responder },
+      resumedAuth(sa, ticket.responder)
+    ]
+    return this.#redirect(proof) ?? { kind: 'reply', payloads: [...proof, ...this.#establish(sa)] }
   }
 
   #checkAuth(sa: IkeSa, payloads: readonly Payload[]): AuthAnswer {
@@ -233,7 +266,11 @@ export class AuthResponder {
     state.initialContact = findNotify(this.#first, NotifyType.INITIAL_CONTACT) !== undefined
     markAuthenticated(state, sa)
     limitAuthentication(state)
-    const abilities = [...abilityNotifies(state, this.#first), ...authLifetimeNotify(state)]
+    const abilities = [
+      ...abilityNotifies(state, this.#first),
+      ...authLifetimeNotify(state),
+      ...ticketAnswer(state, sa, this.#first)
+    ]
     const { reply, failed } = this.#assign()
     if (failed) {
       announceEstablished(state, sa, undefined)

@@ -23,8 +23,9 @@ import { errorOfNotify, protocolViolation } from '../failures.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { MAX_AUTH_ROUNDS } from '../options.ts'
 import { protectedRedirect, redirected } from '../redirect.ts'
+import { isResumedAuth, noteTicket, resumedAuth, sameIdentity, ticketRequest } from '../resumption.ts'
 import type { SessionState } from '../session-state.ts'
-import type { InitiatorConfig } from '../types.ts'
+import type { InitiatorConfig, SessionTicket } from '../types.ts'
 import { readFirstChild } from './auth-child.ts'
 import {
   abilityNotifies,
@@ -51,6 +52,13 @@ export interface AuthHooks {
   reject(error: IkestreamError): void
 }
 
+/** A session is resumed (RFC 5723): the ticket stands for both ends' credentials. */
+export interface AuthResumption {
+  readonly ticket: SessionTicket
+  /** It was not accepted after all: sets the session up from scratch. */
+  startOver(why: string): void
+}
+
 type Phase = 'first' | 'eap' | 'last'
 
 export class AuthTask implements Task {
@@ -58,6 +66,7 @@ export class AuthTask implements Task {
   readonly #state: SessionState
   readonly #config: InitiatorConfig
   readonly #hooks: AuthHooks
+  readonly #resumption: AuthResumption | undefined
   readonly #spiIn: number
   readonly #offer: Proposal[]
   #phase: Phase = 'first'
@@ -67,13 +76,15 @@ export class AuthTask implements Task {
   /** The MSK; undefined with `#phase` `last`: the method derived none. */
   #msk: Uint8Array | undefined
 
-  constructor(state: SessionState, config: InitiatorConfig, hooks: AuthHooks) {
+  /** @param resumption the ticket that IKE_SESSION_RESUME was answered for */
+  constructor(state: SessionState, config: InitiatorConfig, hooks: AuthHooks, resumption?: AuthResumption) {
     this.#state = state
     this.#config = config
     this.#hooks = hooks
+    this.#resumption = resumption
     this.#spiIn = state.newEspSpi()
     this.#offer = espOffer(config.espProposals, this.#spiIn, false)
-    if (config.localAuth.method === 'eap') {
+    if (config.localAuth.method === 'eap' && resumption === undefined) {
       this.#eap = new EapPeer(config.localAuth.credentials, state.environment.random)
     }
   }
@@ -136,8 +147,9 @@ export class AuthTask implements Task {
     const config = this.#config
     const { localIdentity, remoteIdentity, localAuth, remoteAuth, configRequest } = config
     const state = this.#state
-    state.localIdentity = localIdentity
     state.authPath = state.path
+    if (this.#resumption !== undefined) return this.#resumingRequest(sa, this.#resumption.ticket)
+    state.localIdentity = localIdentity
     const certificateAuthorities: Payload[] =
       remoteAuth.method === 'certificate'
         ? [
@@ -158,7 +170,26 @@ export class AuthTask implements Task {
       { type: PayloadType.SA, proposals: this.#offer },
       { type: PayloadType.TSi, selectors: config.localTs },
       { type: PayloadType.TSr, selectors: config.remoteTs },
-      ...abilityNotifies(state, undefined)
+      ...abilityNotifies(state, undefined),
+      ...ticketRequest(state)
+    ]
+  }
+
+  /** No certificates: both identities are those of the ticket (RFC 5723 section 4.3.3). */
+  #resumingRequest(sa: IkeSa, { localIdentity, remoteIdentity }: SessionTicket): Payload[] {
+    const { configRequest, localTs, remoteTs } = this.#config
+    const state = this.#state
+    state.localIdentity = localIdentity
+    return [
+      { type: PayloadType.IDi, ...localIdentity },
+      { type: PayloadType.IDr, ...remoteIdentity },
+      resumedAuth(sa, localIdentity),
+      ...(configRequest === undefined ? [] : [configRequestPayload(configRequest)]),
+      { type: PayloadType.SA, proposals: this.#offer },
+      { type: PayloadType.TSi, selectors: localTs },
+      { type: PayloadType.TSr, selectors: remoteTs },
+      ...abilityNotifies(state, undefined),
+      ...ticketRequest(state)
     ]
   }
 
@@ -189,6 +220,15 @@ export class AuthTask implements Task {
       return this.#reject(protocolViolation('the gateway did not authenticate itself in IKE_AUTH'))
     }
     const identity = { idType: id.idType, data: id.data }
+    if (this.#resumption !== undefined) {
+      const isSame = sameIdentity(identity, this.#resumption.ticket.remoteIdentity)
+      if (!isSame || !isResumedAuth(sa, identity, auth))
+        return this.#reject(protocolViolation('the gateway did not prove that it knows the ticket'))
+      this.#state.remoteIdentity = identity
+      this.#state.isByTicket = true
+      this.#state.log('info', 'the session was resumed with a ticket')
+      return this.#finish(sa, payloads)
+    }
     const verdict = verifyAuth(
       this.#config.remoteAuth,
       { prf: secured(sa).security.prf, octets: remoteOctets(sa, identity) },
@@ -261,6 +301,7 @@ export class AuthTask implements Task {
     const state = this.#state
     noteAbilities(state, payloads)
     noteAuthLifetime(state, payloads)
+    noteTicket(state, sa, payloads)
     const reply = findPayload(payloads, PayloadType.CP)
     if (reply?.cfgType === ConfigType.CFG_REPLY) state.assigned = readAssignedConfig(reply)
     markAuthenticated(state, sa)
@@ -281,12 +322,20 @@ export class AuthTask implements Task {
     return 'done'
   }
 
+  /** A ticket that turns out to be worth nothing is no reason to give up. */
+  #startedOver(error: IkestreamError): boolean {
+    this.#resumption?.startOver(error.message)
+    return this.#resumption !== undefined
+  }
+
   #end(error: IkestreamError): TaskOutcome {
+    if (this.#startedOver(error)) return 'done'
     this.#state.end(error instanceof AuthenticationError ? 'authentication-failed' : 'rejected', error)
     return 'done'
   }
 
   #reject(error: IkestreamError): TaskOutcome {
+    if (this.#startedOver(error)) return 'done'
     this.#hooks.reject(error)
     return 'done'
   }

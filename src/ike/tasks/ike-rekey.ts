@@ -34,6 +34,7 @@ import {
   sharedSecretOf,
   uint16Bytes
 } from './init-common.ts'
+import { ticketOutdated } from './ticket.ts'
 
 /** The peer's rekeying of the same IKE SA, which we have answered. */
 interface IkeCollision {
@@ -241,6 +242,7 @@ export function adoptIkeSa(state: SessionState, old: IkeSa, next: IkeSa): void {
   state.after('ike-replaced', old.number, REPLACED_PATIENCE_MS)
   state.current = next
   scheduleIkeSa(state, next)
+  ticketOutdated(state, next)
   state.emit({ type: 'rekeyed', what: 'ike', spi: next.localSpi.toString(16).padStart(16, '0') })
 }
 

@@ -19,6 +19,7 @@ import { errorOfNotify, rejectedByInitiator, unreadable } from '../failures.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
 import { protectedRedirect } from '../redirect.ts'
+import { ticketAnswer } from '../resumption.ts'
 import type { SessionState } from '../session-state.ts'
 import { isIkeDelete } from './delete.ts'
 import { adoptIkeSa, IkeRekeyTask } from './ike-rekey.ts'
@@ -50,7 +51,13 @@ export function answerInformational(
   noteRedirect(state, payloads)
   noteAuthLifetime(state, payloads)
   noteUnknown(state, payloads)
-  return { payloads: [...deleteChildren(state, sa, deletes), ...mobikeAnswers(sa, payloads, path)] }
+  return {
+    payloads: [
+      ...deleteChildren(state, sa, deletes),
+      ...mobikeAnswers(sa, payloads, path),
+      ...ticketAnswer(state, sa, payloads)
+    ]
+  }
 }
 
 function noteRedirect(state: SessionState, payloads: readonly Payload[]): void {
@@ -136,6 +143,7 @@ function noteUnknown(state: SessionState, payloads: readonly Payload[]): void {
     NotifyType.NAT_DETECTION_DESTINATION_IP,
     NotifyType.AUTH_LIFETIME,
     NotifyType.REDIRECT,
+    NotifyType.TICKET_REQUEST,
     NotifyType.COOKIE2,
     NotifyType.UPDATE_SA_ADDRESSES
   ]

@@ -12,10 +12,11 @@ import { InternalError } from '../../errors.ts'
 import { HashAlgorithmId, IntegrityId, NotifyType, TransformType } from '../../wire/ike-constants.ts'
 import { findNotify, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload, Proposal } from '../../wire/ike-message.ts'
-import type { IkeSa, IkeSecurity } from '../ike-sa.ts'
+import type { IkeSa, IkeSecurity, InboundMessage, InitRecord } from '../ike-sa.ts'
 import { deriveIkeKeys, initialSkeyseed } from '../keymat.ts'
 import { MAX_NONCE_LENGTH, MIN_NONCE_LENGTH } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
+import { natVerdict } from './natd.ts'
 
 /** Hashes that we verify signatures with (RFC 7427 section 4, RFC 8420): no SHA-1. */
 export const SIGNATURE_HASHES: readonly number[] = [
@@ -39,6 +40,27 @@ export function noteSupport(state: SessionState, payloads: readonly Payload[]): 
   features.childless = findNotify(payloads, NotifyType.CHILDLESS_IKEV2_SUPPORTED) !== undefined
   const hashes = findNotify(payloads, NotifyType.SIGNATURE_HASH_ALGORITHMS)?.data
   features.signatureHashes = hashes === undefined ? undefined : readUint16List(hashes)
+}
+
+/** Initiator: IKE_SA_INIT, or what stands for it, was answered; the keys are about to be made. */
+export function acceptInit(
+  state: SessionState,
+  sa: IkeSa,
+  response: InboundMessage,
+  own: Omit<InitRecord, 'remoteMessage'>
+): void {
+  const { path } = state
+  sa.remoteSpi = response.header.spiR
+  sa.init = { ...own, remoteMessage: response.raw }
+  noteSupport(state, response.payloads)
+  if (path === undefined) return
+  const nat = natVerdict(response.payloads, sa.spiI, sa.spiR, path)
+  state.natLocal = nat?.local ?? false
+  state.natRemote = nat?.remote ?? false
+  state.rttMs = sa.exchanges.roundTripMs(state.now)
+  state.emit({ type: 'init-answered', path, rttMs: state.rttMs })
+  // ESP in UDP lives on the NAT traversal port alone, so IKE moves there before anything else (RFC 7296 section 2.23).
+  if (path.natT !== undefined) state.path = path.natT
 }
 
 export function acceptableNonce(nonce: Uint8Array): boolean {

@@ -31,14 +31,14 @@ import { readRedirect, redirected, redirectSupport } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import {
   acceptableNonce,
+  acceptInit,
   deriveInitialSecurity,
-  noteSupport,
   readUint16List,
   secureIkeSa,
   sharedSecretOf,
   supportNotifies
 } from './init-common.ts'
-import { equalBytes, natDetectionPayloads, natVerdict } from './natd.ts'
+import { equalBytes, natDetectionPayloads } from './natd.ts'
 
 export class InitTask implements Task {
   readonly name = 'init'
@@ -174,31 +174,14 @@ export class InitTask implements Task {
     const inputs = { nonceI: this.#nonce, nonceR: nonce.data, spiI: sa.localSpi, spiR: header.spiR }
     const security = deriveInitialSecurity({ chosen: verdict.proposal, ...inputs }, sharedSecret)
     if (security === undefined) return this.#doubt(invalidChoice('it makes no suite'))
-    this.#accept(sa, response, nonce.data)
+    acceptInit(this.#state, sa, response, {
+      localMessage: this.sentMessage,
+      localNonce: this.#nonce,
+      remoteNonce: nonce.data
+    })
     secureIkeSa(this.#state, sa, security)
     this.#onDone(sa)
     return 'done'
-  }
-
-  #accept(sa: IkeSa, response: InboundMessage, remoteNonce: Uint8Array): void {
-    const state = this.#state
-    const path = state.path
-    sa.remoteSpi = response.header.spiR
-    sa.init = {
-      localMessage: this.sentMessage,
-      remoteMessage: response.raw,
-      localNonce: this.#nonce,
-      remoteNonce
-    }
-    noteSupport(state, response.payloads)
-    if (path === undefined) return
-    const nat = natVerdict(response.payloads, sa.spiI, sa.spiR, path)
-    state.natLocal = nat?.local ?? false
-    state.natRemote = nat?.remote ?? false
-    state.rttMs = sa.exchanges.roundTripMs(state.now)
-    state.emit({ type: 'init-answered', path, rttMs: state.rttMs })
-    // ESP in UDP lives on the NAT traversal port alone, so IKE moves there before anything else (section 2.23).
-    if (path.natT !== undefined) state.path = path.natT
   }
 
   #useGroup(group: number | undefined): void {

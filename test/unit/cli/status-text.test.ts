@@ -47,6 +47,7 @@ const status: SessionStatus = {
   ...{ gateway: '203.0.113.1', gatewayId: 'gw.example.com', localId: 'alice', outerTls: null },
   ...{ interface: 'ike0', netns: null, mtu: 1400, virtualIps: ['10.99.0.2'], dns: ['10.99.0.53'] },
   ...{ dnsMode: 'resolvectl', ikeSuite: null, espSuite: null, mobike: true, cluster: true },
+  resumption: { resumed: false, ticketValidMs: null },
   liveness: { lastHeardMs: 2400, rttMs: 23.5, intervalMs: 30_000 },
   traffic: {
     ...{ bytesIn: 12_345_678, packetsIn: 9000, bytesOut: 999, packetsOut: 1 },
