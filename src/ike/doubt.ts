@@ -77,7 +77,6 @@ function doubtChild(state: SessionState, sa: IkeSa, made: MadeByAnswer, child: C
   const old = child.replaces
   // A new one has nothing to fall back to: it is sent on, and may be all that there is.
   if (old?.isKnown !== true) return
-  state.timers.clear('child-outbound', child.number)
   state.timers.clear('child-replaced', old.number)
   old.advance('revived')
   state.useOutbound(old)

@@ -74,8 +74,6 @@ export const TEMPORARY_FAILURE_PAUSE_MS = 30_000
 export const REKEY_RETRY_MS = 30_000
 /** A replaced inbound SA stays this long after its DELETE, for packets still on their way. */
 export const CHILD_GRACE_MS = 3_000
-/** The responder of a rekeying sends on the new SA from then on, even without a sign of the initiator (RFC 7296 section 2.8). */
-export const OUTBOUND_SWITCH_MS = 5_000
 /** A replaced SA whose replacer does not delete it is deleted by us. */
 export const REPLACED_PATIENCE_MS = 30_000
 /** How long the answer to our last DELETE is worth waiting for. */

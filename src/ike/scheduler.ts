@@ -146,7 +146,6 @@ export function onDeadline(state: SessionState, deadline: Deadline): void {
     case 'child-rekey':
     case 'child-expire':
     case 'child-replaced':
-    case 'child-outbound':
     case 'child-grace': {
       const child = state.childByNumber(subject)
       if (child !== undefined) onChildDeadline(state, child, kind)
@@ -246,7 +245,7 @@ function onUnanswered(state: SessionState, sa: IkeSa): void {
 function onChildDeadline(
   state: SessionState,
   child: ChildSa,
-  kind: 'child-rekey' | 'child-expire' | 'child-replaced' | 'child-outbound' | 'child-grace'
+  kind: 'child-rekey' | 'child-expire' | 'child-replaced' | 'child-grace'
 ): void {
   switch (kind) {
     case 'child-rekey':
@@ -258,9 +257,6 @@ function onChildDeadline(
       return
     case 'child-replaced':
       requestChildDelete(state, child, 'replaced')
-      return
-    case 'child-outbound':
-      state.useOutbound(child)
       return
     case 'child-grace':
       state.removeChild(child, 'rekeyed')

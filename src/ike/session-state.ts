@@ -283,7 +283,6 @@ export class SessionState {
 
   /** Tells the data plane to send on this Child SA from now on. */
   useOutbound(child: ChildSa): void {
-    this.timers.clear('child-outbound', child.number)
     if (this.#sendingOn.get(child.childId) === child || !child.isLive) return
     this.#sendingOn.set(child.childId, child)
     this.emit({ type: 'child-outbound', spiIn: child.spiIn })
@@ -378,7 +377,7 @@ export class SessionState {
   }
 
   #clearChildTimers(child: ChildSa): void {
-    const kinds = ['child-rekey', 'child-expire', 'child-replaced', 'child-outbound', 'child-grace'] as const
+    const kinds = ['child-rekey', 'child-expire', 'child-replaced', 'child-grace'] as const
     for (const kind of kinds) this.timers.clear(kind, child.number)
   }
 }

@@ -57,8 +57,7 @@ export const SNAPSHOT_TIMERS = [
   'ike-replaced',
   'child-rekey',
   'child-expire',
-  'child-replaced',
-  'child-outbound'
+  'child-replaced'
 ] as const satisfies readonly TimerKind[]
 export type SnapshotTimer = (typeof SNAPSHOT_TIMERS)[number]
 

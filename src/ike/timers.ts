@@ -17,7 +17,6 @@ export type TimerKind =
   | 'child-rekey'
   | 'child-expire'
   | 'child-replaced'
-  | 'child-outbound'
   | 'child-grace'
   | 'close'
   | 'reauth'

@@ -27,7 +27,6 @@ import { ChildDeleteTask, OrphanDeleteTask } from './delete.ts'
 export function markReplaced(state: SessionState, old: ChildSa): void {
   if (!old.advance('replaced')) return
   state.timers.clear('child-rekey', old.number)
-  state.timers.clear('child-outbound', old.number)
   state.after('child-replaced', old.number, REPLACED_PATIENCE_MS)
 }
 

@@ -9,7 +9,7 @@ import { espSpiFromBytes, findNotify, findPayload, notify } from '../../wire/ike
 import type { NotifyPayload, Payload } from '../../wire/ike-message.ts'
 import type { ChildSa } from '../child-sa.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
-import { MAX_CHILD_SAS, NONCE_LENGTH, OUTBOUND_SWITCH_MS } from '../options.ts'
+import { MAX_CHILD_SAS, NONCE_LENGTH } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import {
   type ChildAgreement,
@@ -104,8 +104,8 @@ function accept(
 }
 
 /**
- * The peer rekeyed `old`: we go on sending there until the peer deletes it or some time has passed, because the peer
- * cannot receive on the new one before our answer has reached it (section 2.8).
+ * The peer rekeyed `old`: we go on sending there until it is deleted, however long that takes, because the peer cannot receive on
+ * the new one before our answer has reached it (section 2.8).
  */
 function noteRekeyed(
   state: SessionState,
@@ -114,7 +114,6 @@ function noteRekeyed(
   child: ChildSa,
   agreement: ChildAgreement
 ): void {
-  state.after('child-outbound', child.number, OUTBOUND_SWITCH_MS)
   const own = sa.active
   if (own instanceof ChildRekeyTask && own.old === old) {
     own.noteCollision(child, noncesOf(agreement))

@@ -26,6 +26,12 @@ export type Side = 'client' | 'gateway'
 
 /** A packet that was under way for longer than this may come too late: SAs do not stay for ever. */
 const TIMELY_MS = 2_000
+/** How an SA ends that nobody could rekey. */
+const ENDS_OF_LIFE: readonly string[] = ['expired', 'timeout']
+/** Why a Child SA may go while packets are under way: nothing has taken its place. */
+const FINAL: readonly string[] = [...ENDS_OF_LIFE, 'requested']
+/** By then the other end has said why, too. */
+const JUDGED_AFTER_MS = 8_000
 /** Retransmissions included. */
 const EXCUSED_MS = 10_000
 
@@ -35,6 +41,7 @@ export interface WatchedChild {
   isUp: boolean
   /** Sent on, by this end. */
   isActive: boolean
+  downReason: string | undefined
 }
 
 export interface WatchedSession {
@@ -70,6 +77,8 @@ export class Auditor {
   readonly sessions: WatchedSession[] = []
   /** When numbers were skipped, or a Child SA taken away, on purpose: what is under way then does not count. */
   excusedAt = Number.NEGATIVE_INFINITY
+  /** An SA came to its end for want of a rekeying in time. */
+  sawExpiry = false
   /** Genuine first arrivals, and those of them that were refused for a good reason. */
   espDelivered = 0
   espExcused = 0
@@ -79,12 +88,14 @@ export class Auditor {
   readonly #bySession = new Map<IkeSession, WatchedSession>()
   /** By inbound SPI. */
   readonly #children: Record<Side, Map<number, WatchedChild>> = { client: new Map(), gateway: new Map() }
+  readonly #byOutbound: Record<Side, Map<number, WatchedChild>> = { client: new Map(), gateway: new Map() }
   readonly #espSent: Record<Side, Map<number, Map<number, SentPacket>>> = {
     client: new Map(),
     gateway: new Map()
   }
   readonly #highest: Record<Side, Map<number, number>> = { client: new Map(), gateway: new Map() }
   readonly #ikeSent: Record<Side, Set<string>> = { client: new Set(), gateway: new Set() }
+  readonly #refused: { readonly child: WatchedChild; readonly what: string; readonly at: number }[] = []
   readonly #byMessageId = new Map<string, string>()
 
   constructor(world: World) {
@@ -158,7 +169,11 @@ export class Auditor {
         const child = watched.children.get(output.spiIn)
         if (child === undefined || !child.isUp)
           this.#world.broken('spis', `${side} took a Child SA down that was not up`)
-        else child.isUp = child.isActive = false
+        else {
+          child.isUp = child.isActive = false
+          child.downReason = output.reason
+        }
+        if (ENDS_OF_LIFE.includes(output.reason)) this.sawExpiry = true
         this.#world.note(`${side} child-down`, `${hex(output.spiIn)} ${output.reason}`)
         return
       }
@@ -191,9 +206,10 @@ export class Auditor {
     if (known?.isUp && !known.owner.isClosed)
       this.#world.broken('spis', `${side} uses the inbound SPI ${hex(spi)} twice`)
     const parameters = { ...child, inbound: copyOf(child.inbound), outbound: copyOf(child.outbound) }
-    const one = { owner: watched, parameters, isUp: true, isActive: false }
+    const one = { owner: watched, parameters, isUp: true, isActive: false, downReason: undefined }
     watched.children.set(spi, one)
     this.#children[side].set(spi, one)
+    this.#byOutbound[side].set(child.outbound.spi, one)
     this.#world.note(`${side} child-up`, hex(spi))
     const other = this.otherHalf(one)
     if (other !== undefined && !arePaired(parameters, other.parameters))
@@ -203,6 +219,7 @@ export class Auditor {
   #closed(watched: WatchedSession, reason: string): void {
     const { side } = watched
     watched.isClosed = true
+    if (ENDS_OF_LIFE.includes(reason)) this.sawExpiry = true
     this.#world.note(`${side} closed`, reason)
     if (watched.claimed.size > 0)
       this.#world.broken('spis', `${side} ended a session and kept ${watched.claimed.size} IKE SPIs`)
@@ -291,18 +308,44 @@ export class Auditor {
     this.espDelivered++
     if ((end?.handedOver() ?? 0) > before) return
     const ageMs = this.#world.now - sent.at
-    const problem = this.#whyRefused(side, child, ageMs)
+    const problem = child === undefined ? this.#whyUnknown(side, spi) : this.#whyRefused(side, child, ageMs)
+    const what = `${side} refused ESP ${hex(spi)}/${sequence} of ${Math.round(ageMs)} ms`
+    this.#world.note(`${side} refuses`, `${hex(spi)}/${sequence} ${child === undefined ? 'unknown' : ''}`)
     if (problem === undefined) this.espExcused++
-    else this.#world.broken(problem, `${side} refused ESP ${hex(spi)}/${sequence} of ${Math.round(ageMs)} ms`)
+    else if (problem === 'keys' || child === undefined) this.#world.broken(problem, what)
+    else this.#refused.push({ child, what, at: this.#world.now })
+  }
+
+  /** Packets that were refused because their SA had gone: was it replaced, or at its end? */
+  look(): void {
+    const { now } = this.#world
+    while ((this.#refused[0]?.at ?? now) < now - JUDGED_AFTER_MS) {
+      const { child, what } = this.#refused.shift() ?? {}
+      if (child === undefined || what === undefined) return
+      const other = this.#children[opposite(child.owner.side)].get(child.parameters.outbound.spi)
+      const reasons = [child, other].map((one) => one?.downReason ?? '')
+      const isExcused = reasons.some((reason) => FINAL.includes(reason)) || child.owner.isClosed
+      if (isExcused || this.#world.now - this.excusedAt < EXCUSED_MS + JUDGED_AFTER_MS) this.espExcused++
+      else this.#world.broken('no-loss', `${what}: ${reasons.join(', ')}`)
+    }
   }
 
   /** @returns the invariant that is broken; undefined: it had a reason */
-  #whyRefused(side: Side, child: WatchedChild | undefined, ageMs: number): 'keys' | 'no-loss' | undefined {
+  #whyRefused(side: Side, child: WatchedChild, ageMs: number): 'keys' | 'no-loss' | undefined {
     // SAs of a process that has gone, or of a session that was replaced.
-    if (child === undefined || child.owner.isClosed || ageMs > TIMELY_MS) return undefined
+    if (child.owner.isClosed || ageMs > TIMELY_MS) return undefined
     if (this.#world.now - this.excusedAt < EXCUSED_MS) return undefined
     if (this.#ends[side]?.takes(child.owner.session) !== true) return undefined
     return child.isUp ? 'keys' : 'no-loss'
+  }
+
+  /** Nobody sends on an SA that its peer has not yet, as long as there is an older one. */
+  #whyUnknown(side: Side, spi: number): 'no-loss' | undefined {
+    const sender = this.#byOutbound[opposite(side)].get(spi)
+    if (sender === undefined || sender.owner.isClosed) return undefined
+    if (this.#world.now - this.excusedAt < EXCUSED_MS) return undefined
+    const older = [...sender.owner.children.values()].map((child) => this.otherHalf(child))
+    return older.some((half) => half !== undefined) ? 'no-loss' : undefined
   }
 
   #mustChangeNothing(side: Side, what: string, receive: () => void): void {

@@ -151,6 +151,11 @@ export class ClientMachine {
     return this.session.link?.driver.session
   }
 
+  /** Inbound SPIs that its data plane holds. */
+  get children(): ReadonlySet<number> {
+    return new Set(this.state === 'running' ? this.#tunnel.report().children.keys() : [])
+  }
+
   get tunnel(): Tunnel {
     return this.#tunnel
   }

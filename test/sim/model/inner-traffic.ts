@@ -32,6 +32,8 @@ export class SimulatedTun implements Tun {
   /** Called with each packet that comes out of the tunnel. */
   onPacket: (packet: Uint8Array) => void = () => undefined
   handedOver = 0
+  /** Found no room in the queue. */
+  dropped = 0
   readonly #waiting: Uint8Array[] = []
   #handlers: TunHandlers | undefined
   #reading = false
@@ -52,7 +54,11 @@ export class SimulatedTun implements Tun {
 
   /** A program sends this packet. */
   send(packet: Uint8Array): void {
-    if (this.#released || this.#waiting.length >= QUEUED_FRAMES) return
+    if (this.#released) return
+    if (this.#waiting.length >= QUEUED_FRAMES) {
+      this.dropped++
+      return
+    }
     const frame = new Uint8Array(VNET_HEADER_LENGTH + packet.length)
     frame.set(packet, VNET_HEADER_LENGTH)
     this.#waiting.push(frame)
@@ -111,6 +117,7 @@ export class InnerTraffic {
   /** The host inside says nothing. */
   isHostSilent = false
   readonly #world: World
+  readonly #sentAt = new Map<number, number>()
   readonly #seen = { up: new Set<number>(), back: new Set<number>(), down: new Set<number>() }
   #clientAddress: Uint8Array | undefined
 
@@ -129,7 +136,8 @@ export class InnerTraffic {
   ask(): void {
     const tun = this.client()
     if (tun === undefined || this.#clientAddress === undefined) return
-    tun.send(echo(8, this.#clientAddress, INSIDE_HOST, ++this.sent))
+    this.#sentAt.set(++this.sent, this.#world.now)
+    tun.send(echo(8, this.#clientAddress, INSIDE_HOST, this.sent))
   }
 
   /** The host inside sends something by itself. */
@@ -137,6 +145,20 @@ export class InnerTraffic {
     const tun = this.gateway()
     if (tun === undefined || this.#clientAddress === undefined) return
     tun.send(datagram(INSIDE_HOST, this.#clientAddress, ++this.sentDown))
+  }
+
+  /** Which packets have not come out, for people. */
+  missing(): string {
+    const { up, back, down } = this.#seen
+    const asked = [...this.#sentAt.keys()].filter((number) => !back.has(number))
+    const pushed = Array.from({ length: this.sentDown }, (_, index) => index + 1)
+    const when = (number: number): string => ((this.#sentAt.get(number) ?? 0) / 1000).toFixed(3)
+    return [
+      ...asked.map((number) => `${up.has(number) ? 'back' : 'up'} ${number} (${when(number)})`),
+      ...pushed.filter((number) => !down.has(number)).map((number) => `down ${number}`)
+    ]
+      .slice(0, 12)
+      .join(', ')
   }
 
   /** Out of the client's device. */

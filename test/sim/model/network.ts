@@ -13,6 +13,8 @@ export interface Weather {
   readonly jitterMs: number
   /** Probabilities. */
   readonly loss: number
+  /** Of IKE alone, on top of that. */
+  readonly ikeLoss: number
   readonly duplication: number
   readonly reordering: number
   readonly corruption: number
@@ -22,6 +24,7 @@ export const FAIR: Weather = {
   delayMs: 10,
   jitterMs: 2,
   loss: 0,
+  ikeLoss: 0,
   duplication: 0,
   reordering: 0,
   corruption: 0
@@ -111,7 +114,7 @@ export class Network {
       return
     }
     const remote = { address: this.nat.publicAddress, port }
-    this.#launch(bytes, 'up', (arrived) => {
+    this.#launch(bytes, 'up', lane, (arrived) => {
       const { isServing } = this.gateway
       if (isServing === true) this.gateway.datagram(toPort, remote, arrived)
       else if (isServing === false) this.#icmp(socket, toPort)
@@ -125,7 +128,7 @@ export class Network {
       this.#world.fault('swallowed', lane)
       return
     }
-    this.#launch(bytes, 'down', (arrived) => {
+    this.#launch(bytes, 'down', lane, (arrived) => {
       const key = this.nat.in(this.#world.now, remote.address, remote.port)
       const [local = '', port = ''] = key?.split('/') ?? []
       if (this.isClientOff || Number(port) !== localPort || !local.startsWith(`${this.clientAddress} `))
@@ -176,10 +179,15 @@ export class Network {
     })
   }
 
-  #launch(bytes: Uint8Array, direction: 'up' | 'down', deliver: (bytes: Uint8Array) => void): void {
+  #launch(
+    bytes: Uint8Array,
+    direction: 'up' | 'down',
+    lane: Lane,
+    deliver: (bytes: Uint8Array) => void
+  ): void {
     const world = this.#world
-    const { loss, duplication, corruption } = this.weather
-    if (world.chance(loss)) {
+    const { loss, ikeLoss, duplication, corruption } = this.weather
+    if (world.chance(loss) || (lane !== 'esp-4500' && world.chance(ikeLoss))) {
       world.fault('lost', direction)
       return
     }

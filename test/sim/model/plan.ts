@@ -13,6 +13,7 @@ import { parseCidr } from '../../../src/wire/cidr.ts'
 import type { TransportKind } from '../../../src/wire/endpoint.ts'
 import { connectOptions } from '../../support/virtual-client.ts'
 import { simulatedCertificate } from './gateway-machine.ts'
+import type { Weather } from './network.ts'
 import type { World } from './world.ts'
 
 /** Which kinds of trouble a session is to meet. */
@@ -35,6 +36,8 @@ export interface Plan {
   readonly gateway: GatewayOptions
   readonly isCluster: boolean
   readonly natIdleMs: number
+  /** When nothing else makes it worse. */
+  readonly weather: Weather
   /** Between two faults, on average. */
   readonly faultEveryMs: number
   readonly activeMs: number
@@ -79,6 +82,7 @@ export function planOf(world: World, profile?: Profile): Plan {
     client: clientOptions({ order, timers, espProposals }),
     gateway: gatewayOptions(timersOf(world, chosen)),
     isCluster,
+    weather: weatherOf(world, chosen),
     natIdleMs: world.pick([120_000, 60_000, 15_000]),
     faultEveryMs: world.between(800, 5_000),
     activeMs: world.between(10_000, 40_000),
@@ -87,13 +91,27 @@ export function planOf(world: World, profile?: Profile): Plan {
   }
 }
 
+/** While SAs are being rekeyed nothing of ESP gets lost, so that whatever is missing was lost by a rekeying. */
+function weatherOf(world: World, profile: Profile): Weather {
+  const isRekeys = profile === 'rekeys'
+  return {
+    delayMs: world.between(1, 80),
+    jitterMs: world.between(0, 20),
+    loss: isRekeys ? 0 : world.between(0, 0.02),
+    ikeLoss: isRekeys ? world.between(0, 0.25) : 0,
+    duplication: world.between(0, isRekeys ? 0.2 : 0.1),
+    reordering: world.between(0, isRekeys ? 0.2 : 0.1),
+    corruption: world.between(0, 0.03)
+  }
+}
+
 /** Often so short that both ends rekey all the time by themselves: by time, bytes and packets. */
 function timersOf(world: World, profile: Profile): Partial<IkeTimers> {
   const isShort = profile === 'rekeys' || world.chance(0.4)
   const byPackets = world.chance(0.3)
   const byBytes = world.chance(0.3)
-  const childMs = world.between(6_000, 30_000)
-  const ikeMs = world.between(10_000, 60_000)
+  const childMs = world.between(8_000, 30_000)
+  const ikeMs = world.between(30_000, 90_000)
   return {
     ...(isShort ? { childLifetimeMs: childMs, ikeLifetimeMs: ikeMs, rekeyMargin: 0.5 } : {}),
     ...(isShort && byPackets ? { childLifetimePackets: 120 } : {}),

@@ -5,7 +5,7 @@
  */
 import type { VpnSession } from '../../../src/client/session.ts'
 import type { SessionInfo } from '../../../src/ike/session.ts'
-import { Auditor, type WatchedChild } from './auditor.ts'
+import { Auditor, hex, type WatchedChild } from './auditor.ts'
 import { ClientMachine } from './client-machine.ts'
 import type { FaultCounts } from './faults.ts'
 import { GatewayMachine } from './gateway-machine.ts'
@@ -32,6 +32,8 @@ const ORPHAN_MS = 400_000
 const CLIENT_ORPHAN_MS = 90_000
 const LOOK_MS = 1_000
 const COMPARE_MS = 17
+/** Packets that were overtaken are there by then. */
+const LATE_MS = 1_500
 /** More than any sound session of these needs. */
 const LIMITS = {
   sessions: 16,
@@ -160,6 +162,7 @@ export class Simulation {
       world.broken('comes-up', `no answer within ${UP_MS} ms on a network without faults`)
       return
     }
+    this.trouble.begin()
     this.#isStriking = true
     this.#strikeSoon()
     await this.#until(plan.activeMs, () => false)
@@ -179,6 +182,7 @@ export class Simulation {
   async #end(): Promise<void> {
     const { world, client, gateway, network } = this
     this.#isTalking = false
+    if (this.plan.profile === 'rekeys') await this.#countLost()
     client.session.stop()
     if (!(await this.#until(END_MS, () => client.state !== 'running')))
       world.broken('ends', `the client had not ended ${END_MS} ms after it was asked to`)
@@ -194,6 +198,16 @@ export class Simulation {
     if (!(await this.#until(ORPHAN_MS, isClean)))
       world.broken('spis', `the gateway still has ${this.#gatewayLeftovers()} after ${ORPHAN_MS} ms`)
     gateway.core?.driver.dispose()
+  }
+
+  /** Where the network loses no ESP, nothing is lost by anybody. */
+  async #countLost(): Promise<void> {
+    const { traffic, client, gateway, world } = this
+    await this.#until(LATE_MS, () => false)
+    const lost = traffic.sent - traffic.answered + traffic.sentDown - traffic.receivedDown
+    const dropped = client.tun.dropped + (gateway.tun?.dropped ?? 0)
+    if (lost > dropped && !this.auditor.sawExpiry)
+      world.broken('no-loss', `${lost} inner packets are missing: ${traffic.missing()}`)
   }
 
   #gatewayLeftovers(): string {
@@ -273,7 +287,9 @@ export class Simulation {
 
   #look(): void {
     this.world.clock.setTimer(LOOK_MS, () => {
+      this.auditor.look()
       this.#lookAtBeliefs()
+      this.#lookAtLeaks()
       this.#lookAtMemory()
       this.#look()
     })
@@ -287,7 +303,9 @@ export class Simulation {
       network.clientAddress !== undefined &&
       client.clock.isRunning &&
       gateway.isServing
-    for (const child of [...auditor.childrenOf('client'), ...auditor.childrenOf('gateway')]) {
+    const held = client.children
+    const mine = auditor.childrenOf('client').filter((child) => held.has(child.parameters.inbound.spi))
+    for (const child of [...mine, ...auditor.childrenOf('gateway')]) {
       if (auditor.otherHalf(child) !== undefined) {
         this.#missingSince.delete(child)
         continue
@@ -303,6 +321,15 @@ export class Simulation {
       if (forMs > (isClient ? CLIENT_ORPHAN_MS : ORPHAN_MS))
         this.world.broken('beliefs', `the ${child.owner.side} believed for ${forMs} ms in an SA of its own`)
     }
+  }
+
+  /** What the data plane holds, its engine has set up and not taken down. */
+  #lookAtLeaks(): void {
+    const { auditor, client } = this
+    const up = new Set(auditor.childrenOf('client').map(({ parameters }) => parameters.inbound.spi))
+    // At its end it forgets all of them together.
+    for (const spi of client.session.stopping ? [] : client.children)
+      if (!up.has(spi)) this.world.broken('spis', `the client still holds ${hex(spi)}, which is down`)
   }
 
   #lookAtMemory(): void {

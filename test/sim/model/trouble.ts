@@ -5,7 +5,7 @@
 import type { Auditor } from './auditor.ts'
 import type { ClientMachine } from './client-machine.ts'
 import type { GatewayMachine } from './gateway-machine.ts'
-import { FAIR, type Filter, LANES, type Network } from './network.ts'
+import { FAIR, type Filter, LANES, type Network, type Weather } from './network.ts'
 import type { Plan, Profile } from './plan.ts'
 import type { World } from './world.ts'
 
@@ -55,6 +55,7 @@ export class Trouble {
   readonly #world: World
   readonly #victims: Victims
   readonly #deeds: readonly Deed[]
+  readonly #usual: Weather
   /** How to end what has not ended by itself. */
   readonly #ends = new Set<() => void | Promise<void>>()
   #publicHost = 7
@@ -63,9 +64,15 @@ export class Trouble {
   constructor(world: World, plan: Plan, victims: Victims) {
     this.#world = world
     this.#victims = victims
+    this.#usual = plan.weather
     const { profile, isCluster } = plan
     const all = profile === 'mixed' ? [...new Set(Object.values(DEEDS).flat())] : DEEDS[profile]
     this.#deeds = all.filter((deed) => isCluster || deed !== 'fail-over')
+  }
+
+  /** From now on the network is as bad as it usually is. */
+  begin(): void {
+    this.#victims.network.weather = this.#usual
   }
 
   /** One more fault. */
@@ -127,12 +134,13 @@ export class Trouble {
       delayMs: world.between(1, isWild ? 300 : 60),
       jitterMs: world.between(0, isWild ? 150 : 20),
       loss: world.between(0, isWild ? 0.4 : 0.15),
+      ikeLoss: 0,
       duplication: world.between(0, 0.2),
       reordering: world.between(0, 0.2),
       corruption: world.between(0, 0.05)
     }
     this.#for(world.between(2_000, 15_000), () => {
-      network.weather = FAIR
+      network.weather = this.#usual
     })
   }
 

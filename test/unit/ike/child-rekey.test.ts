@@ -83,6 +83,25 @@ for (const role of ['client', 'gateway'] as const) {
       expectOneChild(pair)
     })
 
+    it('is sent on for as long as the answer does not arrive, since nothing can be received on the new one', () => {
+      const pair = connected()
+      const [a, b] = [pair[role], pair[other]]
+      const old = { a: onlySpi(a), b: onlySpi(b) }
+      a.session.rekeyChild(pair.now, old.a)
+      pair.drain()
+      pair.pass(a)
+      // Four answers get lost, which takes more than seven seconds.
+      for (let lost = 0; lost < 4; lost++) {
+        b.sent.splice(0)
+        while (a.sent.length === 0) pair.advance(1_000, { deliver: false })
+        pair.pass(a)
+      }
+      expect([onlySpi(a), onlySpi(b)]).toEqual([old.a, old.b])
+      pair.settle()
+      pair.advance(CHILD_GRACE_MS)
+      expectOneChild(pair)
+    })
+
     it('stays when the peer refuses, and the next attempt is made later', () => {
       const pair = connected()
       const [a, b] = [pair[role], pair[other]]
