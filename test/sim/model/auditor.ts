@@ -77,7 +77,7 @@ export class Auditor {
   readonly sessions: WatchedSession[] = []
   /** When numbers were skipped, or a Child SA taken away, on purpose: what is under way then does not count. */
   excusedAt = Number.NEGATIVE_INFINITY
-  /** An SA came to its end for want of a rekeying in time. */
+  /** An SA came to its end for want of a rekeying in time, and a new one had to take its place. */
   sawExpiry = false
   /** Genuine first arrivals, and those of them that were refused for a good reason. */
   espDelivered = 0
@@ -161,6 +161,10 @@ export class Auditor {
         return
       case 'child-outbound': {
         const child = watched.children.get(output.spiIn)
+        this.#world.note(
+          `${side} sends on`,
+          `${hex(output.spiIn)}/${hex(child?.parameters.outbound.spi ?? 0)}`
+        )
         for (const one of watched.children.values())
           if (one.parameters.childId === child?.parameters.childId) one.isActive = one === child
         return
@@ -205,6 +209,8 @@ export class Auditor {
     const known = this.#children[side].get(spi)
     if (known?.isUp && !known.owner.isClosed)
       this.#world.broken('spis', `${side} uses the inbound SPI ${hex(spi)} twice`)
+    const others = [...watched.children.values()].filter(({ isUp }) => isUp)
+    if (others.some(({ parameters }) => parameters.childId !== child.childId)) this.sawExpiry = true
     const parameters = { ...child, inbound: copyOf(child.inbound), outbound: copyOf(child.outbound) }
     const one = { owner: watched, parameters, isUp: true, isActive: false, downReason: undefined }
     watched.children.set(spi, one)
@@ -344,8 +350,9 @@ export class Auditor {
     const sender = this.#byOutbound[opposite(side)].get(spi)
     if (sender === undefined || sender.owner.isClosed) return undefined
     if (this.#world.now - this.excusedAt < EXCUSED_MS) return undefined
-    const older = [...sender.owner.children.values()].map((child) => this.otherHalf(child))
-    return older.some((half) => half !== undefined) ? 'no-loss' : undefined
+    const { childId } = sender.parameters
+    const family = [...sender.owner.children.values()].filter((one) => one.parameters.childId === childId)
+    return family.some((child) => this.otherHalf(child) !== undefined) ? 'no-loss' : undefined
   }
 
   #mustChangeNothing(side: Side, what: string, receive: () => void): void {

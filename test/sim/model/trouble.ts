@@ -112,7 +112,7 @@ export class Trouble {
     'gateway-crash': () => this.#hitGateway('gateway-crash'),
     'fail-over': () => this.#hitGateway('fail-over'),
     'client-kill': () => this.#killClient(),
-    reconnect: () => this.#victims.client().session.reconnect()
+    reconnect: () => this.#tell(({ session }) => session.reconnect())
   }
 
   /** @param end is called after the time, or when everything is to be calm */
@@ -204,9 +204,13 @@ export class Trouble {
   /** Route events come as a burst, and are told within 50 ms. */
   #tellNetworkChanged(): void {
     this.#world.clock.setTimer(this.#world.between(1, 50), () => {
-      const client = this.#victims.client()
-      client.deliver(() => client.session.networkChanged())
+      this.#tell(({ session }) => session.networkChanged())
     })
+  }
+
+  #tell(what: (client: ClientMachine) => void): void {
+    const client = this.#victims.client()
+    client.deliver(() => what(client))
   }
 
   #breakStreams(): void {
