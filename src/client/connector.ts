@@ -51,6 +51,12 @@ export interface Patience {
   readonly news?: Bell | undefined
 }
 
+/**
+ * Where the same credentials were good before, so many refusals in a row are believed. IKE_SA_INIT is protected by nobody before
+ * IKE_AUTH: if a single bit of it was changed on the way, that looks like wrong credentials at either end.
+ */
+const REFUSALS_BELIEVED = 3
+
 /** Until then a climb has reason to believe that it is about to be answered. */
 const HURRY_AFTER_MS = 4_000
 
@@ -60,6 +66,8 @@ export class Connector {
   readonly #signal: AbortSignal
   readonly #retry: Backoff
   readonly farewells: Farewells
+  /** Both ends have proved who they are, in this session. */
+  #hasAuthenticated = false
 
   /** @param signal ends every attempt; its reason is what they reject with */
   constructor(options: ConnectOptions, environment: SessionEnvironment, signal: AbortSignal, retry: Backoff) {
@@ -79,6 +87,7 @@ export class Connector {
     const deadline = clock.now() + wish.timeoutMs
     const repeat = patience.patient || wish.timeoutMs === Number.POSITIVE_INFINITY
     const signal = this.#anyOf(wish.signal)
+    let refusals = 0
     for (;;) {
       const attempt = new Attempt(patience, clock)
       try {
@@ -86,9 +95,11 @@ export class Connector {
         return await this.#climb({ ...wish, ...left }, wish.timeoutMs, () => attempt.settle())
       } catch (error) {
         signal.throwIfAborted()
-        if (attempt.isOutdated && mayPass(error)) continue
+        refusals = mayPass(error) ? 0 : refusals + 1
+        const isBelieved = refusals >= (this.#hasAuthenticated ? REFUSALS_BELIEVED : 1)
+        if (attempt.isOutdated && !isBelieved) continue
         const delayMs = this.#retry.next()
-        if (!repeat || !mayPass(error) || clock.now() + delayMs >= deadline) throw error
+        if (!repeat || isBelieved || clock.now() + delayMs >= deadline) throw error
         log.log('info', 'Trying again', { inMs: Math.round(delayMs), after: String(error) })
         await pause(delayMs, clock, signal, patience.hurry, patience.news)
       } finally {
@@ -164,6 +175,7 @@ export class Connector {
       farewells: this.farewells,
       signal
     })
+    this.#hasAuthenticated = true
     result.link.destination = destination
     return result
   }

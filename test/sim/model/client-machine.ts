@@ -151,6 +151,10 @@ export class ClientMachine {
     return this.session.link?.driver.session
   }
 
+  get hasConnected(): boolean {
+    return this.events.some(({ event }) => event === 'connected')
+  }
+
   /** Inbound SPIs that its data plane holds. */
   get children(): ReadonlySet<number> {
     return new Set(this.state === 'running' ? this.#tunnel.report().children.keys() : [])

@@ -4,6 +4,7 @@
  * @module
  */
 import type { VpnSession } from '../../../src/client/session.ts'
+import { AuthenticationError } from '../../../src/errors.ts'
 import type { SessionInfo } from '../../../src/ike/session.ts'
 import { Auditor, hex, type WatchedChild } from './auditor.ts'
 import { ClientMachine } from './client-machine.ts'
@@ -22,6 +23,8 @@ const UP_MS = 5_000
  * takes up to 5 s.
  */
 const BACK_MS = 40_000
+/** On UDP alone, IKE_AUTH that a gateway without state does not answer has to fail first (`DEFAULT_TIMERS`). */
+const BACK_UDP_ALONE_MS = 110_000
 /** After that, time for exchanges that were put off, and for whatever was left in doubt. */
 const REST_MS = 240_000
 /** A clean end: DELETE and its answer. */
@@ -85,6 +88,7 @@ export class Simulation {
   #client: ClientMachine | undefined
   #clients = 0
   #isStriking = false
+  #isRestarting = false
   #isTalking = true
   #backAfterMs: number | undefined
   #comparedAt = 0
@@ -169,8 +173,9 @@ export class Simulation {
     this.#isStriking = false
     await this.trouble.calm()
     const calmAt = world.now
-    if (!(await this.#until(BACK_MS, () => this.traffic.lastAnswerAt > calmAt + 1))) {
-      world.broken('comes-back', `no answer within ${BACK_MS} ms of a network without faults`)
+    const backMs = plan.order.join() === 'udp' ? BACK_UDP_ALONE_MS : BACK_MS
+    if (!(await this.#until(backMs, () => this.traffic.lastAnswerAt > calmAt + 1))) {
+      world.broken('comes-back', `no answer within ${backMs} ms of a network without faults`)
       return
     }
     this.#backAfterMs = world.now - calmAt
@@ -240,6 +245,7 @@ export class Simulation {
   }
 
   async #startClient(): Promise<void> {
+    this.#isRestarting = false
     this.#client = await ClientMachine.start(
       this.world,
       this.network,
@@ -281,8 +287,15 @@ export class Simulation {
   // ---- what must hold
 
   #afterStep(): void {
-    const { state, error } = this.client
-    if (state === 'failed') this.world.broken('comes-back', `the client gave up: ${String(error)}`)
+    const { client } = this
+    const { state, error } = client
+    if (state !== 'failed' || this.#isRestarting) return
+    if (error instanceof AuthenticationError && !client.hasConnected) {
+      // Nobody has vouched for the credentials yet: whoever starts programs starts it again.
+      this.#isRestarting = true
+      client.kill()
+      this.world.clock.setTimer(1_000, () => void this.#startClient())
+    } else this.world.broken('comes-back', `the client gave up: ${String(error)}`)
   }
 
   #look(): void {

@@ -5,6 +5,7 @@ import { Connector } from '../../../src/client/connector.ts'
 import type { ConnectOptions } from '../../../src/client/options.ts'
 import { AuthenticationError, ResolveError, TemporaryError, UnreachableError } from '../../../src/errors.ts'
 import { Secret } from '../../../src/secret.ts'
+import { ExchangeType } from '../../../src/wire/ike-constants.ts'
 import { connectOptions, sessionEnvironment } from '../../support/virtual-client.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 import { VirtualSite } from '../../support/virtual-site.ts'
@@ -96,6 +97,26 @@ describe('connector', () => {
     expect((await run(600_000)).outcome).toBeInstanceOf(AuthenticationError)
     expect(site.alive).toEqual([])
   })
+
+  it.each([
+    [1, 'udp'],
+    [2, 'udp'],
+    [3, 'AuthenticationError']
+  ])(
+    'gives credentials that were good before the benefit of the doubt: %i times spoilt',
+    async (times, last) => {
+      const { connect, site } = setUp({ timeoutMs: Number.POSITIVE_INFINITY })
+      expect((await (await connect(false))(60_000)).outcome).toBe('udp')
+      let left = times
+      // Nobody protects IKE_SA_INIT before IKE_AUTH; a bit of its last payload is changed on the way.
+      site.onRequest = (_, message) => {
+        const at = message.length - 1
+        if (message[18] === ExchangeType.IKE_SA_INIT && left-- > 0) message[at] = (message[at] ?? 0) ^ 1
+      }
+      const { outcome } = await (await connect(true))(600_000)
+      expect(outcome instanceof Error ? outcome.name : outcome).toBe(last)
+    }
+  )
 
   it("ends with the signal's reason, also in a pause between attempts", async () => {
     for (let afterMs = 0; afterMs < 60_000; afterMs += 3700) {
