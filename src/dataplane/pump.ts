@@ -9,6 +9,7 @@ import type { Transport } from '../transport/types.ts'
 import type { InnerInspector, PeerLink, PeerObserver } from './peer-link.ts'
 import { type PumpStats, sumStats } from './stats.ts'
 import { TunSide, type TunSideOptions } from './tun-side.ts'
+import { warmUp } from './warm-up.ts'
 
 export interface PumpOptions extends TunSideOptions {
   readonly sad: Sad
@@ -91,6 +92,7 @@ export class Pump {
   }
 
   resume(): void {
+    warmUp()
     this.#side.resume()
   }
 
