@@ -21,7 +21,7 @@ import type { PeerLink } from './peer-link.ts'
 import { TunSide } from './tun-side.ts'
 
 /** Packets in all: after so many, measured, an idle tunnel's round trips get no shorter any more. */
-const PACKETS = 400
+export const WARM_UP_PACKETS = 400
 /** Packets of one turn of the event loop: half a millisecond at first. */
 const PACKETS_PER_TURN = 8
 /** Data of an echo as `ping` sends it. */
@@ -59,7 +59,7 @@ class WarmTunnel {
   readonly #sad = new Sad({ random: { bytes: (length) => new Uint8Array(length) } })
   readonly #tun = new EchoTun()
   readonly #side: TunSide
-  #left = PACKETS
+  #left = WARM_UP_PACKETS
 
   constructor() {
     const child = { childId: 1, inbound: direction(), outbound: direction(), localTs: [ANY], remoteTs: [ANY] }
