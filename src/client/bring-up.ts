@@ -232,6 +232,10 @@ class BringUp {
 
   #ikeEvent(attempt: Attempt, event: IkeEvent): void {
     const { id } = attempt.rung
+    if (event.type === 'working') {
+      this.#input((now) => this.#ladder.ikeProgress(now, id))
+      return
+    }
     attempt.events.push(event)
     switch (event.type) {
       case 'init-answered':

@@ -33,7 +33,9 @@ import {
   DEFAULT_GATEWAY_LIMITS,
   type GatewayLimits,
   type GatewayOptions,
-  MAX_HALF_OPEN_PER_ADDRESS
+  MAX_HALF_OPEN_PER_ADDRESS,
+  PUZZLE_DIFFICULTY,
+  PUZZLE_SHARE
 } from './options.ts'
 import { gatewayPolicy } from './policy.ts'
 import { ResponderDriver, type SessionEvent } from './responder-driver.ts'
@@ -261,6 +263,10 @@ export class GatewayCore {
       authLifetimeMs: options.authLifetimeMs,
       tickets: options.ticketKeys && new TicketVault(options.ticketKeys, this.#random),
       redirect: redirectAtOnce(options.redirect),
+      puzzles: {
+        threshold: Math.max(COOKIE_THRESHOLD, Math.floor(options.maxHalfOpen * PUZZLE_SHARE)),
+        difficulty: PUZZLE_DIFFICULTY
+      },
       cookies: options.cookies,
       cookieThreshold: Math.min(COOKIE_THRESHOLD, Math.floor(options.maxHalfOpen / 2)),
       maxHalfOpen: options.maxHalfOpen,

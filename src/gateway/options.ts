@@ -59,6 +59,12 @@ export const DEFAULT_GATEWAY_LIMITS: GatewayLimits = {
 export const DEFAULT_MAX_HALF_OPEN = 1024
 export const MAX_HALF_OPEN_PER_ADDRESS = 64
 export const COOKIE_THRESHOLD = 32
+/**
+ * Puzzles (RFC 8019) from half of the room for half-open IKE SAs on. 14 bits take a client less than a second (table 2 there), and the
+ * gateway four hashes.
+ */
+export const PUZZLE_SHARE = 0.5
+export const PUZZLE_DIFFICULTY = 14
 
 export interface GatewayOptions {
   /** Addresses; empty: all of this machine. */

@@ -1,7 +1,7 @@
 /**
  * Stateless cookies against floods of IKE_SA_INIT (RFC 7296 section 2.6).
  *
- * `Cookie = version | HMAC-SHA-256(secret, Ni | IP address | SPIi)`. The port is left out, because a cookie may come
+ * `Cookie = version | HMAC-SHA-256(secret, Ni | IP address | SPIi | difficulty of a puzzle, if there is one)`. The port is left out, because a cookie may come
  * back over another connection or through a NAT that changed it (RFC 9329 section 6.3).
  * @module
  */
@@ -20,6 +20,8 @@ export interface CookieInputs {
   readonly nonce: Uint8Array
   readonly address: string
   readonly spiI: bigint
+  /** Of the puzzle that goes with it (RFC 8019 section 7.1.1.3); absent: there is none. */
+  readonly difficulty?: number
 }
 
 /** What makes cookies good at another member of a cluster, too. */
@@ -87,8 +89,9 @@ export class CookieJar {
   }
 }
 
-function macOf(secret: Uint8Array, { nonce, address, spiI }: CookieInputs): Uint8Array {
+function macOf(secret: Uint8Array, { nonce, address, spiI, difficulty }: CookieInputs): Uint8Array {
   const prf = prfById(PrfId.HMAC_SHA2_256)
   if (prf === undefined) throw new InternalError('no-cookie-mac', 'HMAC-SHA-256 is missing')
-  return prf.compute(secret, nonce, new TextEncoder().encode(address), spiToBytes(spiI))
+  const info = difficulty === undefined ? new Uint8Array(0) : Uint8Array.of(difficulty)
+  return prf.compute(secret, nonce, new TextEncoder().encode(address), spiToBytes(spiI), info)
 }

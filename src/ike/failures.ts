@@ -66,6 +66,14 @@ export function noProposalChosen(kind: ProposalKind, offered: readonly Proposal[
   )
 }
 
+export function puzzleTooHard(difficulty: number, most: number): TemporaryError {
+  return new TemporaryError(
+    'puzzle-too-hard',
+    `The gateway is overloaded and asks for a puzzle of ${difficulty} bits to be solved, which would take minutes; ${most} is the most.`,
+    { hint: 'Try again later: the gateway may be under attack.' }
+  )
+}
+
 export function invalidChoice(reason: string): ProtocolError {
   return new ProtocolError('invalid-choice', `The gateway's answer does not fit our offer: ${reason}.`)
 }

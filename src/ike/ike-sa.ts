@@ -29,6 +29,8 @@ export interface Draft {
   /** A synchronisation of Message IDs (RFC 6311): sent with Message ID 0, never fragmented (RFC 7383 section 3). */
   readonly isSync?: boolean
   readonly payloads: readonly Payload[]
+  /** In front of SK, authenticated and not encrypted. */
+  readonly outer?: readonly Payload[]
 }
 
 export type TaskOutcome =
@@ -65,6 +67,8 @@ export interface Task {
   build(sa: IkeSa): Draft | undefined
   process(sa: IkeSa, response: InboundMessage): TaskOutcome
   resume?(sa: IkeSa): TaskOutcome
+  /** A slice of work that it has asked for with the timer `puzzle`; undefined: there is more. */
+  work?(sa: IkeSa): TaskOutcome | undefined
   /** The answer to its outstanding request may make an SA at the peer. */
   readonly isDecisive?: boolean
   /** The outstanding request will never be answered (RFC 6311): true to queue the task anew. */
@@ -116,6 +120,8 @@ export class IkeSa {
   security: IkeSecurity | undefined
   protection: Protection | undefined
   init: InitRecord | undefined
+  /** What the first IKE_AUTH has to carry in the clear (RFC 8019 section 7.2.2). */
+  puzzleSolution: Uint8Array | undefined
   /** Waiting for the window, first come first served. */
   queue: Task[] = []
   /** Its request is outstanding, or it waits for something outside. */

@@ -30,11 +30,11 @@ export function maxMessageLength(state: SessionState, path: Path | undefined): n
 
 /** Starts an exchange: takes the window and sends the request. */
 export function sendRequest(state: SessionState, sa: IkeSa, draft: Draft): void {
-  const { exchangeType, payloads, isSync = false } = draft
+  const { exchangeType, payloads, outer = [], isSync = false } = draft
   const header = sa.header(exchangeType, false, isSync ? 0 : sa.exchanges.nextRequestId)
   logSent(state, header, payloads)
   const maxLength = isSync ? undefined : maxMessageLength(state, state.path)
-  const packets = sa.protection?.seal(header, payloads, maxLength) ?? []
+  const packets = sa.protection?.seal(header, payloads, maxLength, outer) ?? []
   if (isSync) sa.exchanges.beginSync(state.now, exchangeType, packets, reliability(state))
   else sa.exchanges.begin(state.now, exchangeType, packets, reliability(state))
   emitPackets(state, packets, state.path)

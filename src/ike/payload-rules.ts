@@ -21,6 +21,7 @@ const INIT: Rules = {
   [PayloadType.SA]: ONE,
   [PayloadType.KE]: ONE,
   [PayloadType.NONCE]: ONE,
+  [PayloadType.PS]: OPTIONAL,
   [PayloadType.CERTREQ]: MANY,
   [PayloadType.NOTIFY]: NOTIFIES,
   [PayloadType.VENDOR_ID]: MANY
@@ -29,6 +30,7 @@ const INIT: Rules = {
 /** RFC 5723 section 4.3.2. */
 const RESUME: Rules = {
   [PayloadType.NONCE]: ONE,
+  [PayloadType.PS]: OPTIONAL,
   [PayloadType.NOTIFY]: NOTIFIES,
   [PayloadType.VENDOR_ID]: MANY
 }

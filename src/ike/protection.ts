@@ -43,17 +43,26 @@ export class Protection {
   /**
    * Encodes and seals a message.
    * @param maxLength largest IKE message in bytes; longer ones become fragments; undefined: never fragment
+   * @param outer payloads that stand in front of SK, in the clear
    */
-  seal(header: IkeHeader, payloads: readonly Payload[], maxLength?: number): Packets {
+  seal(
+    header: IkeHeader,
+    payloads: readonly Payload[],
+    maxLength?: number,
+    outer: readonly Payload[] = []
+  ): Packets {
     const { firstType, bytes } = encodePayloads(payloads)
-    const whole = this.#sealedLength(bytes.length, PAYLOAD_HEADER_LENGTH)
-    if (maxLength === undefined || whole <= maxLength) return [this.#sealPart(header, firstType, bytes)]
-    const chunkLength = this.#chunkLength(maxLength)
+    const outerLength = outer.length === 0 ? 0 : encodePayloads(outer).bytes.length
+    const whole = this.#sealedLength(bytes.length, PAYLOAD_HEADER_LENGTH) + outerLength
+    if (maxLength === undefined || whole <= maxLength)
+      return [this.#sealPart(header, firstType, bytes, undefined, outer)]
+    // In the first fragment alone (RFC 7383 section 2.5.3), but all have the same room.
+    const chunkLength = this.#chunkLength(maxLength - outerLength)
     const total = Math.ceil(bytes.length / chunkLength)
     const packets: Uint8Array[] = []
     for (let number = 1; number <= total; number++) {
       const chunk = bytes.subarray((number - 1) * chunkLength, number * chunkLength)
-      packets.push(this.#sealPart(header, firstType, chunk, { number, total }))
+      packets.push(this.#sealPart(header, firstType, chunk, { number, total }, number === 1 ? outer : []))
     }
     bytes.fill(0)
     return packets
@@ -93,7 +102,8 @@ export class Protection {
     header: IkeHeader,
     firstInner: number,
     content: Uint8Array,
-    fragment?: { number: number; total: number }
+    fragment?: { number: number; total: number },
+    outer: readonly Payload[] = []
   ): Uint8Array {
     const { ivLength, icvLength } = this.#outbound
     const padded = new Uint8Array(this.#paddedLength(content.length))
@@ -101,7 +111,7 @@ export class Protection {
     padded[padded.length - 1] = padded.length - content.length - 1
     const iv = this.#nextIv()
     const bodyLength = ivLength + padded.length + icvLength
-    const head = encodeEncrypted(header, firstInner, bodyLength, fragment)
+    const head = encodeEncrypted(header, firstInner, bodyLength, fragment, outer)
     const sealed = this.#outbound.seal(head, iv, padded)
     padded.fill(0)
     return concat(head, iv, sealed)

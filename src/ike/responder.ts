@@ -15,13 +15,17 @@ import { ExchangeType, NotifyType, PayloadType } from '../wire/ike-constants.ts'
 import type { DecodedHeader } from '../wire/ike-header.ts'
 import { espSpiToBytes, findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
-import { CookieJar, type CookieSecrets } from './cookie.ts'
+import { type CookieInputs, CookieJar, type CookieSecrets } from './cookie.ts'
 import { isInit } from './init-dispatcher.ts'
 import { HALF_OPEN_GRACE_MS, UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
+import { commonPrf, isPuzzleSolution, type Puzzle, puzzleNotify } from './puzzle.ts'
 import { Queue } from './queue.ts'
 import type { RestoreInputs } from './restore.ts'
 import { IkeSession, type IkeSessionOptions } from './session.ts'
 import type { IkeEnvironment, IkeOutput, ResponderConfig } from './types.ts'
+
+/** Of those without a solution, when puzzles have just begun to be asked for. */
+const LEGACY_SHARE = 0.25
 
 export interface ResponderOutput {
   /** Undefined: an answer that belongs to no session. */
@@ -234,9 +238,47 @@ export class IkeResponder {
     if (nonce === undefined) return false
     const inputs = { nonce, address: path.remote.address, spiI: header.spiI }
     const cookie = findNotify(payloads, NotifyType.COOKIE)?.data
-    if (cookie !== undefined && this.#cookies.verify(now, cookie, inputs)) return true
+    const puzzle = this.#puzzleFor(payloads)
+    if (puzzle !== undefined) {
+      const asked = { ...inputs, difficulty: puzzle.difficulty }
+      const isAnswer = cookie !== undefined && this.#cookies.verify(now, cookie, asked)
+      if (isAnswer && this.#hasWorked(puzzle, cookie, payloads)) return true
+      const again = this.#cookies.make(now, asked)
+      this.#sendUnprotected(header, [notify(NotifyType.COOKIE, again), puzzleNotify(puzzle)], path)
+      return false
+    }
+    if (cookie !== undefined && this.#isGood(now, cookie, inputs)) return true
     this.#sendUnprotected(header, [notify(NotifyType.COOKIE, this.#cookies.make(now, inputs))], path)
     return false
+  }
+
+  /** Whoever solved a puzzle when there was need for it is welcome afterwards, too. */
+  #isGood(now: number, cookie: Uint8Array, inputs: CookieInputs): boolean {
+    const { puzzles } = this.#config
+    if (this.#cookies.verify(now, cookie, inputs)) return true
+    if (puzzles === undefined) return false
+    return this.#cookies.verify(now, cookie, { ...inputs, difficulty: puzzles.difficulty })
+  }
+
+  /** What `auto` asks of everybody once cookies alone do not help (RFC 8019 section 7.1). */
+  #puzzleFor(payloads: readonly Payload[]): Puzzle | undefined {
+    const { puzzles, cookies, ikeProposals } = this.#config
+    if (puzzles === undefined || cookies !== 'auto' || this.#halfOpen.size < puzzles.threshold)
+      return undefined
+    const prf = commonPrf(findPayload(payloads, PayloadType.SA)?.proposals ?? [], ikeProposals)
+    // Without one in common the negotiation fails anyhow; a ticket brings its own.
+    return prf === undefined ? undefined : { prf, difficulty: puzzles.difficulty }
+  }
+
+  /** Some of those who do not know puzzles get in all the same, the fewer the more there are (section 7.1). */
+  #hasWorked(puzzle: Puzzle, cookie: Uint8Array, payloads: readonly Payload[]): boolean {
+    const solution = findPayload(payloads, PayloadType.PS)?.data
+    if (solution !== undefined) return isPuzzleSolution(puzzle, cookie, solution)
+    const { maxHalfOpen, puzzles } = this.#config
+    const threshold = puzzles?.threshold ?? 0
+    const room = (maxHalfOpen - this.#halfOpen.size) / Math.max(1, maxHalfOpen - threshold)
+    const [chance = 255] = this.#environment.random.bytes(1)
+    return chance / 256 < room * LEGACY_SHARE
   }
 
   /** It is established, or gone. */

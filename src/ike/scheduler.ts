@@ -156,6 +156,14 @@ export function onDeadline(state: SessionState, deadline: Deadline): void {
       if (task instanceof ResumeTask) task.giveUp('it is not answered')
       return
     }
+    case 'puzzle': {
+      const sa = state.ikeSaByNumber(subject)
+      const task = sa?.active
+      const outcome = sa === undefined ? undefined : task?.work?.(sa)
+      if (sa !== undefined && task !== undefined && outcome !== undefined)
+        finishTask(state, sa, task, outcome)
+      return
+    }
     case 'liveness':
       requestLiveness(state)
       return

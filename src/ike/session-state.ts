@@ -40,6 +40,7 @@ export interface PeerFeatures {
 const IKE_SA_TIMERS = [
   'retransmit',
   'resume-silence',
+  'puzzle',
   'task-retry',
   'ike-rekey',
   'ike-expire',

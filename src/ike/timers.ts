@@ -9,6 +9,7 @@ export type TimerKind =
   | 'half-open'
   | 'init-doubt'
   | 'resume-silence'
+  | 'puzzle'
   | 'liveness'
   | 'cluster-liveness'
   | 'ike-rekey'

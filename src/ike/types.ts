@@ -112,6 +112,8 @@ export interface ResponderConfig extends CommonConfig {
   readonly tickets?: TicketVault | undefined
   /** Clients that follow are sent elsewhere: before or after they are authenticated (RFC 5685 sections 3 and 6). */
   readonly redirect?: { readonly to: string; readonly at: 'init' | 'auth' } | undefined
+  /** With `auto`, from so many half-open IKE SAs on, puzzles of this difficulty (RFC 8019); undefined: never. */
+  readonly puzzles?: { readonly threshold: number; readonly difficulty: number } | undefined
   readonly cookies: 'auto' | 'always' | 'never'
   /** Half-open IKE SAs above which `auto` asks for cookies, and above which new ones are refused. */
   readonly cookieThreshold: number
@@ -214,6 +216,8 @@ export type IkeOutput =
   | { readonly type: 'reauthenticate' }
   /** What the IKE SA in use may be resumed with from now on; undefined: nothing. Whoever takes it disposes of the one before. */
   | { readonly type: 'ticket'; readonly ticket: SessionTicket | undefined }
+  /** A puzzle of the gateway's is being solved (RFC 8019): that takes its time. */
+  | { readonly type: 'working' }
   /** The gateway wants us at another one (RFC 5685 section 5); this IKE SA works on. */
   | { readonly type: 'redirect'; readonly to: string }
   /** RFC 6311: add this to every outbound ESP sequence number. */

@@ -108,17 +108,21 @@ export function encodeMessage(message: IkeMessage): Uint8Array {
  * SK, or of SKF when `fragment` is given, with final lengths.
  * @param firstInner type of the first payload inside; fragments after the first carry 0 instead (RFC 7383 section 2.5)
  * @param bodyLength bytes of `iv | ciphertext | ICV`
+ * @param outer payloads in front of SK, which are authenticated and not encrypted
  */
 export function encodeEncrypted(
   header: IkeHeader,
   firstInner: number,
   bodyLength: number,
-  fragment?: { readonly number: number; readonly total: number }
+  fragment?: { readonly number: number; readonly total: number },
+  outer: readonly Payload[] = []
 ): Uint8Array {
   const payloadLength = PAYLOAD_HEADER_LENGTH + (fragment ? FRAGMENT_FIELDS_LENGTH : 0) + bodyLength
   const w = new Writer(IKE_HEADER_LENGTH + PAYLOAD_HEADER_LENGTH + FRAGMENT_FIELDS_LENGTH)
   const type = fragment ? PayloadType.SKF : PayloadType.SK
-  writeHeader(w, header, type, IKE_HEADER_LENGTH + payloadLength)
+  writeHeader(w, header, outer[0] === undefined ? type : payloadTypeOf(outer[0]), 0)
+  writeChain(w, outer, type)
+  w.patchU32(IKE_LENGTH_OFFSET, w.length + payloadLength)
   w.u8(fragment && fragment.number > 1 ? PayloadType.NONE : firstInner)
   w.u8(0)
   w.u16(payloadLength)
@@ -150,7 +154,8 @@ function readChain(firstType: number, r: Reader, isInner: boolean): Payload[] {
   return payloads
 }
 
-function writeChain(w: Writer, payloads: readonly Payload[]): void {
+/** @param last what follows the last payload */
+function writeChain(w: Writer, payloads: readonly Payload[], last: number = PayloadType.NONE): void {
   payloads.forEach((payload, index) => {
     const next = payloads[index + 1]
     const start = w.length
@@ -158,7 +163,7 @@ function writeChain(w: Writer, payloads: readonly Payload[]): void {
       if (next) throw new InternalError('wire-order', 'An encrypted payload must be the last of its message.')
       w.u8(payload.firstInner)
     } else {
-      w.u8(next ? payloadTypeOf(next) : PayloadType.NONE)
+      w.u8(next ? payloadTypeOf(next) : last)
     }
     w.u8(payload.type === 'unknown' && payload.critical ? CRITICAL_BIT : 0)
     w.u16(0)

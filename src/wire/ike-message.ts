@@ -107,6 +107,11 @@ export interface VendorIdPayload {
   readonly type: typeof PayloadType.VENDOR_ID
   readonly data: Uint8Array
 }
+/** Four keys (RFC 8019 section 8.2). */
+export interface PuzzleSolutionPayload {
+  readonly type: typeof PayloadType.PS
+  readonly data: Uint8Array
+}
 export interface TsPayload {
   readonly type: typeof PayloadType.TSi | typeof PayloadType.TSr
   readonly selectors: readonly TrafficSelector[]
@@ -155,6 +160,7 @@ export type Payload =
   | NotifyPayload
   | DeletePayload
   | VendorIdPayload
+  | PuzzleSolutionPayload
   | TsPayload
   | ConfigPayload
   | EapPayload

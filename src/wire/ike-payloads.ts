@@ -57,6 +57,7 @@ export function readPayloadBody(type: number, critical: boolean, nextPayload: nu
     case PayloadType.DELETE:
       return readDelete(r)
     case PayloadType.VENDOR_ID:
+    case PayloadType.PS:
       return { type, data: r.rest() }
     case PayloadType.TSi:
     case PayloadType.TSr:
@@ -102,6 +103,7 @@ export function writePayloadBody(w: Writer, payload: Payload): void {
       break
     case PayloadType.NONCE:
     case PayloadType.VENDOR_ID:
+    case PayloadType.PS:
       w.bytes(payload.data)
       break
     case PayloadType.NOTIFY:

@@ -28,7 +28,9 @@ const selectorOf = (family: 4 | 6, length: number): fc.Arbitrary<TrafficSelector
     endAddress: exactly(length)
   })
 const selectors = fc.array(fc.oneof(selectorOf(4, 4), selectorOf(6, 16)), { maxLength: 6 })
-const unknownType = octet.filter((type) => type !== 0 && !(type >= 33 && type <= 48) && type !== 53)
+const unknownType = octet.filter(
+  (type) => type !== 0 && !(type >= 33 && type <= 48) && type !== 53 && type !== 54
+)
 
 /** Every payload that may stand in front of another one. */
 export const plainPayload: fc.Arbitrary<Payload> = fc.oneof(
@@ -56,6 +58,7 @@ export const plainPayload: fc.Arbitrary<Payload> = fc.oneof(
     spis: fc.array(exactly(4), { maxLength: 6 })
   }),
   fc.record({ type: fc.constant(43 as const), data }),
+  fc.record({ type: fc.constant(54 as const), data }),
   fc.record({ type: fc.constantFrom(44 as const, 45 as const), selectors }),
   fc.record({
     type: fc.constant(47 as const),

@@ -109,6 +109,7 @@ export function rawPayload(payload: Payload): RawPayload {
       return { type: 39, body: [payload.method, 0, 0, 0, ...payload.data] }
     case 40:
     case 43:
+    case 54:
       return { type: payload.type, body: [...payload.data] }
     case 41: {
       const { protocolId, spi, notifyType, data } = payload

@@ -101,7 +101,9 @@ export class AuthTask implements Task {
       return undefined
     }
     try {
-      return { exchangeType: ExchangeType.IKE_AUTH, payloads: this.#requestPayloads(sa) }
+      const solution = this.#phase === 'first' ? sa.puzzleSolution : undefined
+      const outer = solution === undefined ? [] : [{ type: PayloadType.PS, data: solution } as const]
+      return { exchangeType: ExchangeType.IKE_AUTH, payloads: this.#requestPayloads(sa), outer }
     } catch (error) {
       if (!(error instanceof IkestreamError) || error instanceof InternalError) throw error
       this.#hooks.reject(error)

@@ -16,17 +16,20 @@ import {
   nameOf,
   PayloadType
 } from '../../wire/ike-constants.ts'
-import { findNotifies, findNotify, findPayload, notify } from '../../wire/ike-helpers.ts'
+import { findNotifies, findNotify, findPayload, notify, spiToBytes } from '../../wire/ike-helpers.ts'
 import type { Payload } from '../../wire/ike-message.ts'
 import {
   initRetriesExhausted,
   invalidChoice,
   noProposalChosen,
   protocolViolation,
+  puzzleTooHard,
   refused
 } from '../failures.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
+import { concat } from '../keymat.ts'
 import { MAX_COOKIE_LENGTH, MAX_INIT_RETRIES, NONCE_LENGTH } from '../options.ts'
+import { MAX_PUZZLE_DIFFICULTY, type Puzzle, PuzzleSolver, readPuzzle, SLICE_PAUSE_MS } from '../puzzle.ts'
 import { readRedirect, redirected, redirectSupport } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import {
@@ -50,6 +53,8 @@ export class InitTask implements Task {
   #exchange: KeyExchange | undefined
   #cookie: Uint8Array | undefined
   #notifies: readonly Payload[] | undefined
+  #solution: Uint8Array | undefined
+  #solving: { readonly solver: PuzzleSolver; readonly cookie: Uint8Array | undefined } | undefined
   #retries = 0
   /** The last request as it was sent: AUTH signs it. */
   sentMessage: Uint8Array = new Uint8Array(0)
@@ -81,6 +86,7 @@ export class InitTask implements Task {
       exchangeType: ExchangeType.IKE_SA_INIT,
       payloads: [
         ...(this.#cookie === undefined ? [] : [notify(NotifyType.COOKIE, this.#cookie)]),
+        ...(this.#solution === undefined ? [] : [{ type: PayloadType.PS, data: this.#solution } as const]),
         { type: PayloadType.SA, proposals: config.ikeProposals },
         { type: PayloadType.KE, group: exchange.group, data: exchange.publicValue },
         { type: PayloadType.NONCE, data: this.#nonce },
@@ -92,7 +98,8 @@ export class InitTask implements Task {
   process(sa: IkeSa, response: InboundMessage): TaskOutcome {
     const { payloads } = response
     const cookie = findNotify(payloads, NotifyType.COOKIE)
-    if (cookie !== undefined) return this.#takeCookie(cookie.data)
+    const puzzle = this.#puzzleIn(payloads)
+    if (cookie !== undefined) return this.#takeCookie(sa, cookie.data, puzzle)
     const redirect = findNotify(payloads, NotifyType.REDIRECT)
     if (redirect !== undefined) return this.#follow(redirect.data)
     const wrongGroup = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
@@ -106,14 +113,56 @@ export class InitTask implements Task {
     this.#exchange?.dispose()
   }
 
-  #takeCookie(cookie: Uint8Array): TaskOutcome {
+  /** A slice of work on a puzzle. */
+  work(sa: IkeSa): TaskOutcome | undefined {
+    const solution = this.#solving?.solver.work()
+    this.#state.emit({ type: 'working' })
+    if (solution === undefined) {
+      this.#state.after('puzzle', sa.number, SLICE_PAUSE_MS)
+      return undefined
+    }
+    const { cookie } = this.#solving ?? {}
+    this.#solving = undefined
+    if (cookie === undefined) {
+      sa.puzzleSolution = solution
+      this.#onDone(sa)
+      return 'done'
+    }
+    this.#cookie = cookie
+    this.#solution = solution
+    return this.#retry('the puzzle is solved')
+  }
+
+  /** One that we can work on; others are as if they were not there (section 3.10.1). */
+  #puzzleIn(payloads: readonly Payload[]): Puzzle | undefined {
+    const data = findNotify(payloads, NotifyType.PUZZLE)?.data
+    return data === undefined ? undefined : readPuzzle(data, this.#state.config.ikeProposals)
+  }
+
+  /** @param cookie to be sent with the solution; undefined: it is for IKE_AUTH */
+  #solve(sa: IkeSa, puzzle: Puzzle, subject: Uint8Array, cookie: Uint8Array | undefined): void {
+    const { environment } = this.#state
+    this.#state.log('info', 'the gateway wants a puzzle solved', { bits: puzzle.difficulty })
+    this.#solving = { solver: new PuzzleSolver(puzzle, subject, environment.random), cookie }
+    this.#state.after('puzzle', sa.number, SLICE_PAUSE_MS)
+  }
+
+  #takeCookie(sa: IkeSa, cookie: Uint8Array, puzzle: Puzzle | undefined): TaskOutcome {
     if (cookie.length === 0 || cookie.length > MAX_COOKIE_LENGTH) {
       return this.#doubt(protocolViolation(`a cookie of ${cookie.length} bytes`))
     }
     // The answer to a retransmission of what was sent before the cookie came.
+    if (this.#solving?.cookie !== undefined && equalBytes(cookie, this.#solving.cookie)) return 'ignore'
     const isKnown = this.#cookie !== undefined && equalBytes(cookie, this.#cookie)
     if (isKnown && !this.#onStream) return 'ignore'
+    if (puzzle !== undefined) {
+      if (puzzle.difficulty > MAX_PUZZLE_DIFFICULTY)
+        return this.#doubt(puzzleTooHard(puzzle.difficulty, MAX_PUZZLE_DIFFICULTY))
+      this.#solve(sa, puzzle, cookie, cookie)
+      return 'ignore'
+    }
     this.#cookie = cookie
+    this.#solution = undefined
     return this.#retry('the gateway wants a cookie')
   }
 
@@ -180,6 +229,18 @@ export class InitTask implements Task {
       remoteNonce: nonce.data
     })
     secureIkeSa(this.#state, sa, security)
+    const puzzle = this.#puzzleIn(payloads)
+    if (puzzle !== undefined && puzzle.difficulty > 0) {
+      // Whoever made it up is found out in IKE_AUTH: nothing else can be done about it here.
+      if (puzzle.difficulty > MAX_PUZZLE_DIFFICULTY) {
+        this.#state.end('rejected', puzzleTooHard(puzzle.difficulty, MAX_PUZZLE_DIFFICULTY))
+        return 'done'
+      }
+      this.#state.doubt = undefined
+      this.#state.timers.clear('init-doubt', 0)
+      this.#solve(sa, puzzle, concat(nonce.data, spiToBytes(header.spiR)), undefined)
+      return 'waiting'
+    }
     this.#onDone(sa)
     return 'done'
   }

@@ -3,7 +3,7 @@ import { COOKIE_SECRET_LIFETIME_MS, HALF_OPEN_GRACE_MS } from '../../../src/ike/
 import { IkeResponder } from '../../../src/ike/responder.ts'
 import type { IkeOutput, ResponderConfig, ResponderPolicy } from '../../../src/ike/types.ts'
 import type { Path } from '../../../src/wire/endpoint.ts'
-import { decodeMessage } from '../../../src/wire/ike-codec.ts'
+import { decodeMessage, encodeMessage } from '../../../src/wire/ike-codec.ts'
 import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
 import { findNotify } from '../../../src/wire/ike-helpers.ts'
 import { End, initiatorConfig, pathPair, responderConfig } from '../../support/ike-pair.ts'
@@ -112,6 +112,71 @@ describe('a responder', () => {
     expect(hub.responder.sessions).toHaveLength(1)
     hub.settle(client)
     expect(client.end.of('established')).toHaveLength(1)
+  })
+
+  describe('that is flooded', () => {
+    const flooded = (more: Partial<ResponderConfig> = {}) => {
+      const hub = new Hub({
+        ...{ cookieThreshold: 2, maxHalfOpen: 40, maxHalfOpenPerAddress: 40 },
+        ...{ puzzles: { threshold: 4, difficulty: 9 } },
+        ...more
+      })
+      for (let index = 0; index < 4; index++) {
+        const client = hub.client(`198.51.100.${10 + index}`)
+        hub.pass(client)
+        hub.flush()
+        // Once more, with the cookie.
+        if (hub.responder.halfOpen > index) continue
+        hub.pass(client)
+        hub.flush()
+      }
+      expect(hub.responder.halfOpen).toBe(4)
+      return hub
+    }
+    /** Time passes for a client, in which it may work. */
+    const work = (hub: Hub, { end }: { end: End }) => {
+      for (let slice = 0; slice < 500 && end.sent.length === 0; slice++) {
+        hub.now += 1
+        end.session.timeout(hub.now)
+        end.drain()
+      }
+    }
+
+    it('wants puzzles solved (RFC 8019), and lets those in who do', () => {
+      const hub = flooded()
+      const client = hub.client('198.51.100.99')
+      hub.pass(client)
+      const challenge = hub.flush()[0]
+      expect(notifyIn(challenge, NotifyType.PUZZLE)?.data).toEqual(Uint8Array.of(0, 5, 9))
+      expect(notifyIn(challenge, NotifyType.COOKIE)).toBeDefined()
+      expect(hub.responder.halfOpen).toBe(4)
+      work(hub, client)
+      hub.settle(client)
+      expect(client.end.session.state).toBe('ESTABLISHED')
+    })
+
+    it('lets in but few of those who only bring the cookie back', () => {
+      const hub = flooded({ maxHalfOpen: 6 })
+      let begun = 0
+      for (let index = 0; index < 40; index++) {
+        const client = hub.client(`203.0.113.${index + 10}`)
+        const first = client.end.sent[0]?.message ?? new Uint8Array(0)
+        hub.pass(client)
+        const cookie = notifyIn(hub.flush(false)[0], NotifyType.COOKIE)
+        const request = decodeMessage(first)
+        if (!request.ok || cookie === undefined) throw new Error('no cookie')
+        const { header, payloads } = request.message
+        const before = hub.responder.halfOpen
+        hub.responder.receive(
+          hub.now,
+          encodeMessage({ header, payloads: [cookie, ...payloads] }),
+          client.path.gateway
+        )
+        hub.flush(false)
+        if (hub.responder.halfOpen > before) begun++
+      }
+      expect(begun).toBeLessThanOrEqual(2)
+    })
   })
 
   it('takes a cookie over another port, but not from another address, nor when it is old', () => {
