@@ -14,6 +14,9 @@ import { profileName, type WrittenFile, writeProfile } from './import/write-prof
 import { addOutputOptions, type OutputFlags, outputOptions } from './output-options.ts'
 import { Reporter } from './reporter.ts'
 
+/** Of what is left out, for people: more than any real file has, less than a hostile one may. */
+const MOST_LINES = 50
+
 interface ImportFlags extends OutputFlags {
   readonly output?: string
   readonly name?: string
@@ -131,5 +134,8 @@ function tellAboutProfile(
 }
 
 function tellLeftovers(leftovers: readonly Leftover[], reporter: Reporter): void {
-  for (const { setting, reason } of leftovers) reporter.line(`Left out: ${setting} (${reason})`, 'warn')
+  for (const { setting, reason } of leftovers.slice(0, MOST_LINES))
+    reporter.line(`Left out: ${setting} (${reason})`, 'warn')
+  const more = leftovers.length - MOST_LINES
+  if (more > 0) reporter.line(`Left out: ${more} more; --json names all of them`, 'warn')
 }

@@ -153,6 +153,15 @@ describe('ikestream import', () => {
     expect(await readdir(directory)).not.toContain('profiles')
   })
 
+  it('does not fill the terminal with what a file that is made for it leaves out', async () => {
+    const odd = Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`Odd${index}`, 'x']))
+    const text = configurationProfile([ikev2Payload({ SharedSecret: 'x', ...odd })])
+    const { exitCode, stderr } = await importTo(await file('a.mobileconfig', text))
+    expect(exitCode).toBe(0)
+    expect(stderr.split('\n').length).toBeLessThan(60)
+    expect(stderr).toMatch(/Left out: 4950 more/)
+  })
+
   it('says with --json what it did and what it left out', async () => {
     const path = await file('a.mobileconfig', configuratorEap(PLACE, CA.certificate, 'alice', SECRET))
     const { stdout, stderr } = await importTo(path, '--json')
