@@ -31,6 +31,11 @@ const HandshakeType = { NEW_SESSION_TICKET: 4, KEY_UPDATE: 24 } as const
 const HANDSHAKE_HEADER_LENGTH = 4
 /** Longest message after the handshake that is put together: a ticket. */
 const MAX_HANDSHAKE_LENGTH = 65_536
+/**
+ * Records in a row without content, after which the stream is given up: a ticket or two and a change of keys are usual. Each
+ * costs us more than the peer, and nothing else bounds them.
+ */
+const MAX_USELESS_RECORDS = 32
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 
 /** Shared by all streams: what is in them is used up before a call returns. */
@@ -68,6 +73,10 @@ export class TlsStream implements DirectStream {
   #outcome: number | undefined
   #problem: string | undefined
   #more = false
+  /** In a row, without content. */
+  #uselessRecords = 0
+  /** Keys of ours that were asked for while something waited: one change is enough for any number (RFC 8446 section 4.6.3). */
+  #owesKeys = false
 
   /** @param head bytes of the socket that were read before */
   constructor(tcp: DirectStream, keys: TlsKeys, head: Uint8Array, tickets: TicketKeeper) {
@@ -124,7 +133,8 @@ export class TlsStream implements DirectStream {
     const pushed = this.push()
     if (pushed < 0) return pushed
     const taken = Math.min(length, WRITE_CONTENT)
-    let end = 0
+    let end = this.#owesKeys ? this.#keyUpdate(0) : 0
+    this.#owesKeys = false
     for (let at = 0; at < taken; at += TLS_MAX_CONTENT) {
       end = this.#changeKey(end)
       end = this.#seal(
@@ -225,6 +235,12 @@ export class TlsStream implements DirectStream {
     while (last > to && buffer[last] === 0) last--
     const type = buffer[last]
     const length = last - to
+    this.#uselessRecords =
+      type === TlsContentType.APPLICATION_DATA && length > 0 ? 0 : this.#uselessRecords + 1
+    if (this.#uselessRecords > MAX_USELESS_RECORDS) {
+      this.#fail(`the peer sent ${this.#uselessRecords} records without content`)
+      return 0
+    }
     if (type === TlsContentType.APPLICATION_DATA) {
       this.#endTickets()
       return length
@@ -286,10 +302,8 @@ export class TlsStream implements DirectStream {
   }
 
   #answerKeyUpdate(): void {
-    const end = this.#keyUpdate(0)
-    // Behind what waits: records have to leave in their order.
-    if (this.unsent) this.#unsent = ownCopy(Buffer.concat([this.#unsent, this.#sealed.subarray(0, end)]))
-    else this.#send(end)
+    if (this.unsent) this.#owesKeys = true
+    else this.#send(this.#keyUpdate(0))
   }
 
   /** Sends `sealed[0, end)`; what finds no room is kept. @returns 0, or an errno, negative */

@@ -17,6 +17,11 @@ import { TLS_HEADER_LENGTH, TlsContentType } from '../crypto/tls-record-cipher.t
 const KEY_LOG_LINE = /^(\S+) [0-9a-f]+ ([0-9a-f]+)\s*$/i
 const SECRETS = { CLIENT_TRAFFIC_SECRET_0: 'client', SERVER_TRAFFIC_SECRET_0: 'server' } as const
 const NO_SECRETS = { client: undefined, server: undefined }
+/**
+ * Read ahead of Node, at most, and what one more read brings: it gets a record each turn, which may be a tiny one. The longest
+ * that a header can announce fits twice.
+ */
+const MAX_WAITING = 131_072
 /** Turns of the loop in which Node has written nothing, after which it has nothing more to write. */
 const QUIET_TURNS = 3
 
@@ -43,6 +48,8 @@ export class TlsTap extends Duplex {
   /** Bytes that Node has not been given yet. */
   #waiting: Buffer = Buffer.alloc(0)
   #scheduled = false
+  /** Node has had enough for now. */
+  #isFull = false
   /** Records in each direction since the peer's Finished. */
   #fed = 0
   #written = 0
@@ -102,6 +109,7 @@ export class TlsTap extends Duplex {
   pass(): void {
     this.#passing = true
     this.#feedAll()
+    this.#throttle()
   }
 
   /** Node gets and sends nothing more, and its end is not the socket's. @returns what it was not given */
@@ -122,7 +130,8 @@ export class TlsTap extends Duplex {
   }
 
   override _read(): void {
-    if (!this.#released) this.socket.resume()
+    this.#isFull = false
+    this.#throttle()
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
@@ -149,6 +158,7 @@ export class TlsTap extends Duplex {
     this.#waiting = this.#waiting.length === 0 ? chunk : Buffer.concat([this.#waiting, chunk])
     if (this.#passing) this.#feedAll()
     else this.#schedule()
+    this.#throttle()
   }
 
   readonly #onEnd = (): void => {
@@ -170,7 +180,9 @@ export class TlsTap extends Duplex {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      if (!this.#released && !this.#passing && !this.destroyed && this.#feedOne()) this.#schedule()
+      if (this.#released || this.#passing || this.destroyed) return
+      if (this.#feedOne()) this.#schedule()
+      this.#throttle()
     })
   }
 
@@ -195,10 +207,16 @@ export class TlsTap extends Duplex {
   #feed(bytes: Buffer): void {
     feeding = this
     try {
-      if (!this.push(bytes)) this.socket.pause()
+      this.#isFull = !this.push(bytes)
     } finally {
       feeding = undefined
     }
+  }
+
+  #throttle(): void {
+    if (this.#released) return
+    if (this.#isFull || this.#waiting.length > MAX_WAITING) this.socket.pause()
+    else this.socket.resume()
   }
 
   #count(chunk: Buffer): void {

@@ -233,6 +233,56 @@ describe('TLS after its handshake, reading', () => {
   })
 })
 
+describe('TLS of a peer that wants to cost time and memory', () => {
+  const KEY_UPDATE = Buffer.from([24, 0, 0, 1, 1])
+
+  test('one answer to changes of keys waits, however many there are, and without data in between they end the stream', () => {
+    const { tcp, stream, readText, peer } = setUp()
+    // A peer that does not read.
+    tcp.room = 0
+    let outcome: string | number = -Errno.EAGAIN
+    let changes = 0
+    for (; changes < 10_000 && outcome === -Errno.EAGAIN; changes++) {
+      tcp.arriving.push(peer.record(HANDSHAKE, KEY_UPDATE))
+      peer.sealing.update()
+      outcome = readText()
+    }
+    expect(outcome).toBe(-Errno.EPROTO)
+    expect(changes).toBeLessThan(100)
+    tcp.room = 1_000
+    stream.push()
+    expect(Buffer.concat(tcp.sent).length).toBeLessThan(100)
+  })
+
+  test('records without content, and messages in crumbs, end the stream', () => {
+    for (const [type, content] of [
+      [APPLICATION_DATA, Buffer.alloc(0)],
+      [HANDSHAKE, Buffer.alloc(1, 4)]
+    ] as const) {
+      const { tcp, readText, peer } = setUp()
+      let outcome: string | number = -Errno.EAGAIN
+      let records = 0
+      for (; records < 10_000 && outcome === -Errno.EAGAIN; records++) {
+        tcp.arriving.push(peer.record(type, content))
+        outcome = readText()
+      }
+      expect(outcome).toBe(-Errno.EPROTO)
+      expect(records).toBeLessThan(100)
+    }
+  })
+
+  test('with data in between they may go on', () => {
+    const { tcp, readText, peer } = setUp()
+    for (let round = 0; round < 500; round++) {
+      tcp.arriving.push(peer.record(HANDSHAKE, KEY_UPDATE))
+      expect(readText()).toBe(-Errno.EAGAIN)
+      peer.sealing.update()
+      tcp.arriving.push(peer.data('x'))
+      expect(readText()).toBe('x')
+    }
+  })
+})
+
 describe('TLS after its handshake, writing', () => {
   test('a batch leaves in one write, in records of at most 16 KiB', () => {
     const { tcp, write, peer } = setUp()
