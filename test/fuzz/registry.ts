@@ -10,6 +10,7 @@ import { ENGINE_TARGETS } from './targets/engines.ts'
 import { FILE_TARGETS } from './targets/files.ts'
 import { PACKET_TARGETS } from './targets/packets.ts'
 import { STREAM_TARGETS } from './targets/streams.ts'
+import { TLS_TARGETS } from './targets/tls.ts'
 import { WEB_TARGETS } from './targets/web.ts'
 import { WIRE_TARGETS } from './targets/wire.ts'
 
@@ -21,6 +22,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...EAP_TARGETS,
   ...CLUSTER_TARGETS,
   ...CRYPTO_TARGETS,
+  ...TLS_TARGETS,
   ...FILE_TARGETS,
   ...WEB_TARGETS
 ]

@@ -2,6 +2,7 @@
  * Targets of IKE messages: headers, chains of payloads, each kind of payload on its own.
  * @module
  */
+import { readRedirect, redirectNotify } from '../../../src/ike/redirect.ts'
 import { readAssignedConfig } from '../../../src/ike/tasks/config.ts'
 import { readMessageIdSync } from '../../../src/ike/tasks/counter-sync-data.ts'
 import { readUint16List } from '../../../src/ike/tasks/init-common.ts'
@@ -19,7 +20,13 @@ import {
 import { PayloadType } from '../../../src/wire/ike-constants.ts'
 import { formatIkeMessage, formatPayloads } from '../../../src/wire/ike-format.ts'
 import { IKE_LENGTH_OFFSET } from '../../../src/wire/ike-header.ts'
-import { findUnsupportedCritical } from '../../../src/wire/ike-helpers.ts'
+import {
+  espSpiFromBytes,
+  espSpiToBytes,
+  findUnsupportedCritical,
+  spiFromBytes,
+  spiToBytes
+} from '../../../src/wire/ike-helpers.ts'
 import type { ConfigPayload, Payload, TrafficSelector } from '../../../src/wire/ike-message.ts'
 import { compileSelectors } from '../../../src/wire/selector-matcher.ts'
 import {
@@ -207,10 +214,36 @@ const configPayload = payloadTarget('cp', PayloadType.CP, (payload, input) => {
 
 const notifyData: FuzzTarget = {
   name: 'ike-notify-data',
-  covers: ['ike/tasks/counter-sync-data.ts#readMessageIdSync', 'ike/tasks/init-common.ts#readUint16List'],
+  covers: [
+    'ike/tasks/counter-sync-data.ts#readMessageIdSync',
+    'ike/tasks/init-common.ts#readUint16List',
+    'ike/redirect.ts#readRedirect',
+    'wire/ike-helpers.ts#spiFromBytes',
+    'wire/ike-helpers.ts#espSpiFromBytes'
+  ],
   weight: 4,
-  corpus: () => [Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 5, 0, 0, 0, 6), Uint8Array.of(0, 2, 0, 3, 0, 4, 0, 5)],
+  corpus: () => [
+    Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 5, 0, 0, 0, 6),
+    Uint8Array.of(0, 2, 0, 3, 0, 4, 0, 5),
+    ...['gw2.example.org', '203.0.113.9', '2001:db8::9'].map((to) =>
+      Uint8Array.from(redirectNotify(to, new Uint8Array(20).fill(7)).data)
+    )
+  ],
   open: () => (input) => {
+    const redirection = readRedirect(input)
+    if (redirection !== undefined) {
+      bounded(redirection, input)
+      const { to, nonce } = redirection
+      holds(isDomainName(to) || addressToBytes(to) !== undefined, 'it leads to a name or an address')
+      holds(
+        same(readRedirect(redirectNotify(to, nonce).data)?.to, to),
+        'a redirection survives writing and reading'
+      )
+    }
+    const ike = spiFromBytes(input)
+    holds(ike === undefined || same(spiToBytes(ike), input), 'an SPI survives reading and writing')
+    const esp = espSpiFromBytes(input)
+    holds(esp === undefined || same(espSpiToBytes(esp), input), 'an SPI survives reading and writing')
     bounded(readUint16List(input), input)
     holds((readMessageIdSync(input) === undefined) === (input.length !== 12), 'twelve bytes are counters')
   }
