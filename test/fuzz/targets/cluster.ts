@@ -120,7 +120,7 @@ const espSnapshot: FuzzTarget = {
 const fields: FuzzTarget = {
   name: 'own-fields',
   covers: ['wire/reader.ts#Reader'],
-  weight: 5,
+  weight: 8,
   corpus: () => [
     some(1, 0, 0, 0, 2, 7, 8, 0, 5, 3, 0, 0, 0, 1, 65),
     some(4, 0, 0, 0, 3, 1, 2, 3),

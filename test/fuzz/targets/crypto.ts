@@ -104,7 +104,7 @@ const DER_WORDS = [
 const derElements: FuzzTarget = {
   name: 'der',
   covers: ['crypto/der.ts#readDer', 'crypto/der.ts#readDerAll', 'crypto/der.ts#readDerSequence'],
-  weight: 6,
+  weight: 8,
   corpus: () => [...certificates(), ...files(/der$|p12$/)],
   dictionary: DER_WORDS,
   open: () => (input) => {
@@ -322,7 +322,7 @@ const signedMessage: FuzzTarget = {
 const signature: FuzzTarget = {
   name: 'auth-signature',
   covers: ['crypto/signature.ts#verifySignatureAuth', 'crypto/signature-scheme.ts#schemeOfAlgorithm'],
-  weight: 0.3,
+  weight: 2,
   corpus: () => {
     const algorithms = [
       '300d06092a864886f70d01010b0500',

@@ -259,7 +259,7 @@ const hostilePeer: FuzzTarget = {
     'ike/tasks/config.ts#readAssignedConfig',
     'ike/tasks/create-child-response.ts#answerCreateChild'
   ],
-  weight: 0.5,
+  weight: 0.2,
   episode: 60,
   maxLength: 3000,
   corpus: innerConversations,
@@ -333,7 +333,7 @@ function naiveReassembly(fragments: readonly Fragment[]): string[] {
 const reassembly: FuzzTarget = {
   name: 'skf-reassembly',
   covers: ['ike/fragments.ts#FragmentReassembler', 'ike/fragments.ts#plausibleFragment'],
-  weight: 4,
+  weight: 2,
   maxLength: 600,
   corpus: () => [
     Uint8Array.from([0, 1, 3, 9, 0, 2, 3, 9, 0, 3, 3, 9]),
@@ -399,7 +399,7 @@ const PROBE = { address: '203.0.113.1', port: 500 }
 const initProbe: FuzzTarget = {
   name: 'init-probe',
   covers: ['check/init-probe.ts#InitProbe'],
-  weight: 0.5,
+  weight: 0.1,
   corpus: () => {
     const { pair, said } = scene()
     deliver({ pair, path: pathPair(), said }, 2)

@@ -163,7 +163,7 @@ const gatewayConfig: FuzzTarget = {
 const users: FuzzTarget = {
   name: 'users-file',
   covers: ['gateway/users-file.ts#parseUsers'],
-  weight: 1,
+  weight: 4,
   corpus: () =>
     texts('alice:wonderland\nbob:secret:with:colons\n# nobody\n\r\n  carol : x\r\n', '__proto__:x\n'),
   dictionary: [':', '\n', '#', '\r', '__proto__', '\0', 'alice'],
@@ -525,7 +525,7 @@ const settings: FuzzTarget = {
 const dnsQuestion: FuzzTarget = {
   name: 'dns-question',
   covers: ['host/services/dns-message.ts#readQuestion'],
-  weight: 4,
+  weight: 8,
   maxLength: 600,
   corpus: () =>
     [1, 28, 255].map((type) =>

@@ -141,7 +141,7 @@ const innerHeaders: FuzzTarget = {
     'check/inner-packets.ts#readEchoReply',
     'check/inner-packets.ts#readDnsAnswer'
   ],
-  weight: 10,
+  weight: 15,
   corpus: packets,
   repair: withTrueIpLength,
   open: () => (input) => {
@@ -173,7 +173,7 @@ const innerHeaders: FuzzTarget = {
 const icmpErrors: FuzzTarget = {
   name: 'icmp-errors',
   covers: ['wire/icmp.ts#writePacketTooBig', 'wire/icmp.ts#writeAdministrativelyProhibited'],
-  weight: 6,
+  weight: 8,
   corpus: packets,
   repair: withTrueIpLength,
   open: () => (input) => {
@@ -304,7 +304,7 @@ function frames(): Uint8Array[] {
 const segmentation: FuzzTarget = {
   name: 'segmentation',
   covers: ['tun/segmentation.ts#Segmenter', 'tun/vnet-header.ts#readLittle16'],
-  weight: 4,
+  weight: 2.5,
   corpus: frames,
   open: () => {
     const segmenter = new Segmenter()
@@ -398,7 +398,7 @@ function packetsIn(input: Uint8Array): Uint8Array[] {
 const coalescing: FuzzTarget = {
   name: 'coalescing',
   covers: ['tun/coalescing.ts#Coalescer'],
-  weight: 3,
+  weight: 1.5,
   corpus: trains,
   open: () => {
     let out: Uint8Array[] = []

@@ -84,7 +84,7 @@ function deframe(chunks: readonly Uint8Array[], expectPrefix: boolean): Deframed
 const streamFrames: FuzzTarget = {
   name: 'stream-frames',
   covers: ['wire/stream-framing.ts#StreamDeframer'],
-  weight: 6,
+  weight: 1,
   maxLength: 70_000,
   corpus: streams,
   open: () => (input, random) => {
@@ -101,7 +101,7 @@ const streamFrames: FuzzTarget = {
 const datagrams: FuzzTarget = {
   name: 'datagram-kind',
   covers: ['wire/non-esp-marker.ts#classifyDatagram'],
-  weight: 8,
+  weight: 15,
   corpus: () => [...recordedMessages().map(withNonEspMarker), ...recordedEsp().esp, Uint8Array.of(0xff)],
   open: () => (input) => {
     const kind = classifyDatagram(input, 0, input.length)
@@ -227,7 +227,7 @@ function sealedPackets(ids: SuiteIds, seed: number): Uint8Array[] {
 const espOpen: FuzzTarget = {
   name: 'esp-open',
   covers: ['esp/inbound-sa.ts#InboundSa', 'crypto/packet-cipher.ts#createPacketCipher'],
-  weight: 3,
+  weight: 6,
   episode: 500,
   corpus: () => sealed().flat(),
   open: () => {
@@ -360,7 +360,7 @@ const recvmsgControl: FuzzTarget = {
     'native/sockaddr.ts#decodeSockaddr',
     'transport/icmp-error.ts#decodeQueuedError'
   ],
-  weight: 4,
+  weight: 8,
   maxLength: 256,
   corpus: controlMessages,
   open: () => {

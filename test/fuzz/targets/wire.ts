@@ -66,7 +66,7 @@ export function withTrueLength(bytes: Uint8Array): Uint8Array {
 const ikeHeader: FuzzTarget = {
   name: 'ike-header',
   covers: ['wire/ike-codec.ts#decodeHeader', 'wire/ike-header.ts#readHeader'],
-  weight: 4,
+  weight: 10,
   corpus: recordedMessages,
   open: () => (input) => {
     const result = decodeHeader(input)
@@ -141,7 +141,8 @@ const ikeInner: FuzzTarget = {
 function payloadTarget(
   name: string,
   type: number,
-  examine: (payload: Payload, input: Uint8Array) => void = () => undefined
+  examine: (payload: Payload, input: Uint8Array) => void = () => undefined,
+  weight = 4
 ): FuzzTarget {
   const chain = (body: Uint8Array): Uint8Array => {
     const bytes = new Uint8Array(4 + Math.min(body.length, 0xffff - 4))
@@ -153,7 +154,7 @@ function payloadTarget(
   return {
     name: `ike-payload-${name}`,
     covers: ['wire/ike-payloads.ts#readPayloadBody'],
-    weight: 3,
+    weight,
     maxLength: 8192,
     corpus: () => bodiesOf(type),
     open: () => (input) => {
@@ -221,7 +222,7 @@ const notifyData: FuzzTarget = {
     'wire/ike-helpers.ts#spiFromBytes',
     'wire/ike-helpers.ts#espSpiFromBytes'
   ],
-  weight: 4,
+  weight: 8,
   corpus: () => [
     Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 5, 0, 0, 0, 6),
     Uint8Array.of(0, 2, 0, 3, 0, 4, 0, 5),
@@ -256,7 +257,7 @@ const addressText: FuzzTarget = {
     'wire/cidr.ts#parseCidr',
     'wire/traffic-selectors.ts#parseTrafficSelector'
   ],
-  weight: 4,
+  weight: 8,
   maxLength: 300,
   corpus: () =>
     texts(
@@ -317,9 +318,14 @@ export const WIRE_TARGETS: readonly FuzzTarget[] = [
   payloadTarget('notify', PayloadType.NOTIFY),
   payloadTarget('delete', PayloadType.DELETE),
   payloadTarget('vendor', PayloadType.VENDOR_ID),
-  payloadTarget('ts', PayloadType.TSi, (payload, input) => {
-    if (payload.type === PayloadType.TSi) examineSelectors(payload.selectors, input)
-  }),
+  payloadTarget(
+    'ts',
+    PayloadType.TSi,
+    (payload, input) => {
+      if (payload.type === PayloadType.TSi) examineSelectors(payload.selectors, input)
+    },
+    1
+  ),
   configPayload,
   payloadTarget('eap', PayloadType.EAP),
   notifyData,
