@@ -24,13 +24,12 @@ import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Tun } from '../tun/types.ts'
 import { addressToBytes } from '../wire/address.ts'
-import { formatCidr } from '../wire/cidr.ts'
-import type { TrafficSelector } from '../wire/ike-message.ts'
-import { formatTrafficSelector, selectorToCidrs } from '../wire/traffic-selectors.ts'
+import { formatTrafficSelector } from '../wire/traffic-selectors.ts'
 import { InnerProbes } from './inner-probes.ts'
 import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
 import { PathSize } from './path-size.ts'
+import { networksOf } from './tunnel-networks.ts'
 import type { PlacedConfig, TunnelPlace } from './tunnel-place.ts'
 import type { TrafficCounters } from './watchdog.ts'
 
@@ -380,10 +379,10 @@ export class Tunnel {
     const addresses =
       assigned.length > 0
         ? assigned
-        : selectorsToCidrs(localTs)
+        : networksOf(localTs)
             .filter((cidr) => /\/(32|128)$/.test(cidr))
             .map((cidr) => hostAddress(cidr))
-    const routes = selectorsToCidrs(remoteTs)
+    const routes = networksOf(remoteTs)
     return {
       addresses,
       routes: this.#options.routes ? routes : [],
@@ -486,11 +485,6 @@ export class Tunnel {
   #complain(error: unknown): void {
     this.#environment.log.log('error', error instanceof Error ? error.message : String(error))
   }
-}
-
-/** Networks of all selectors; a selector for one protocol or port still routes its addresses. */
-function selectorsToCidrs(selectors: readonly TrafficSelector[]): string[] {
-  return [...new Set(selectors.flatMap((selector) => selectorToCidrs(selector).map(formatCidr)))]
 }
 
 function hostAddress(cidr: string): { address: string; prefixLength: number } {

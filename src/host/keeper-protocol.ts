@@ -15,7 +15,8 @@ import { parseNetwork } from './route.ts'
 export const MAX_LINE_LENGTH = 1_048_576
 const INITIAL_CAPACITY = 4096
 const MAX_ADDRESSES = 64
-const MAX_ROUTES = 16_384
+/** Of one tunnel. */
+export const MAX_ROUTES = 16_384
 const MAX_DOMAINS = 256
 /** What Linux takes for the name of a device, but none that looks like an option. */
 const DEVICE = /^(?!-)(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/

@@ -60,9 +60,9 @@ export class TunnelRoutes {
   async apply(bounds: RouteBounds): Promise<void> {
     const wanted = this.#networks.flatMap((network) => this.#parts(network, bounds))
     const before = this.#steps()
-    const missing = wanted.filter(
-      (destination) => !before.some(({ route }) => route.destination === formatCidr(destination))
-    )
+    // There may be thousands of each.
+    const present = new Set(before.map(({ route }) => route.destination))
+    const missing = wanted.filter((destination) => !present.has(formatCidr(destination)))
     for (const destination of missing.slice(await this.#addTogether(missing, bounds.index)))
       await this.#add(destination, bounds.index)
     const kept = new Set(wanted.map(formatCidr))

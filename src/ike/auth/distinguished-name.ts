@@ -206,7 +206,7 @@ function attributeText(attribute: NameAttribute): string {
     }
     return text
   }
-  if (stringTag === T61_STRING) return String.fromCharCode(...value)
+  if (stringTag === T61_STRING) return Buffer.from(value).toString('latin1')
   return new TextDecoder().decode(value)
 }
 

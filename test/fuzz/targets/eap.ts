@@ -248,7 +248,7 @@ async function settled(side: { continue(): EapStep }, step: EapStep): Promise<Ea
 /** TLS has chance of its own: what is replayed is the input, not every byte that is answered. */
 const tlsTalk: FuzzTarget = {
   name: 'eap-tls',
-  covers: ['ike/eap/peer.ts#EapPeer', 'ike/eap/server.ts#EapServer', 'crypto/tls-engine.ts#TlsEngine'],
+  covers: ['ike/eap/peer.ts#EapPeer', 'ike/eap/server.ts#EapServer', 'crypto/tls-engine.ts#createTlsEngine'],
   weight: 0.03,
   corpus: () => {
     const hello = Buffer.from(
