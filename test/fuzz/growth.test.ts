@@ -91,11 +91,14 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   'nearest word': (text) => nearest(text, ['transport', 'password-file'])
 }
 
-describe.each(Object.entries(READERS))('half a megabyte of nothing in particular, read as %s', (_name, read) => {
-  it.each(PIECES)('is done with: %j', (piece) => {
-    read(filled(piece, MIB / 2))
-  })
-})
+describe.each(Object.entries(READERS))(
+  'half a megabyte of nothing in particular, read as %s',
+  (_name, read) => {
+    it.each(PIECES)('is done with: %j', (piece) => {
+      read(filled(piece, MIB / 2))
+    })
+  }
+)
 
 describe('DER that is made to cost time', () => {
   const nested = (tag: number, depth: number): Buffer => {

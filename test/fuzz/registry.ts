@@ -5,6 +5,7 @@
 import type { FuzzTarget } from './target.ts'
 import { CLUSTER_TARGETS } from './targets/cluster.ts'
 import { CRYPTO_TARGETS } from './targets/crypto.ts'
+import { DEFENCE_TARGETS } from './targets/defences.ts'
 import { EAP_TARGETS } from './targets/eap.ts'
 import { ENGINE_TARGETS } from './targets/engines.ts'
 import { FILE_TARGETS } from './targets/files.ts'
@@ -19,6 +20,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ...PACKET_TARGETS,
   ...STREAM_TARGETS,
   ...ENGINE_TARGETS,
+  ...DEFENCE_TARGETS,
   ...EAP_TARGETS,
   ...CLUSTER_TARGETS,
   ...CRYPTO_TARGETS,
