@@ -103,7 +103,7 @@ export const COOKIE_SECRET_LIFETIME_MS = 60_000
 export const UNPROTECTED_ANSWERS_PER_SECOND = 10
 
 /**
- * When all places for half-open IKE SAs are taken, the oldest makes room if it is this old: a client that means it is through by then,
+ * When all places for half-open IKE SAs are taken, by one address each, the oldest makes room if it is this old: who means it is through by then,
  * two retransmissions included. (Our choice; a user who takes longer over EAP while a gateway is flooded has to try again.)
  */
 export const HALF_OPEN_GRACE_MS = 3_000

@@ -3,7 +3,7 @@
  * (RFC 7296 sections 2.6, 2.21.4; RFC 9329 section 6.3).
  *
  * Invariants: a message that begins no session costs no memory; half-open sessions are bounded in all and for each
- * address (IPv6: /64), and when there are as many as may be, the oldest makes room for who comes; unprotected answers are rate-limited and never follow a response.
+ * address (IPv6: /64), and when there are as many as may be, whoever has most makes room for who has less; unprotected answers are rate-limited and never follow a response.
  * @module
  */
 
@@ -209,16 +209,30 @@ export class IkeResponder {
   #mayBegin(now: number, message: Uint8Array, path: Path): boolean {
     const { maxHalfOpen, maxHalfOpenPerAddress } = this.#config
     if (this.#cookiesWanted(path) && !this.#hasCookie(now, message, path)) return false
-    const count = this.#halfOpenOf.get(subscriberOf(path.remote.address)) ?? 0
-    if (count >= maxHalfOpenPerAddress) return false
-    return this.#halfOpen.size < maxHalfOpen || this.#makeRoom(now)
+    const subscriber = subscriberOf(path.remote.address)
+    if ((this.#halfOpenOf.get(subscriber) ?? 0) >= maxHalfOpenPerAddress) return false
+    return this.#halfOpen.size < maxHalfOpen || this.#makeRoom(now, subscriber)
   }
 
-  /** Whoever means it is through long before. @returns whether there is room now */
-  #makeRoom(now: number): boolean {
+  /**
+   * Takes a place from whoever has most, if they have more than the newcomer would; else from whoever means it the least, since others are
+   * through long before. @returns whether there is room now
+   */
+  #makeRoom(now: number, newcomer: string): boolean {
+    const fair = (this.#halfOpenOf.get(newcomer) ?? 0) + 1
+    let heaviest: string | undefined
+    let most = fair
+    for (const [subscriber, count] of this.#halfOpenOf) {
+      if (count <= most) continue
+      heaviest = subscriber
+      most = count
+    }
     const [oldest] = this.#halfOpen
-    if (oldest === undefined || now - oldest.since < HALF_OPEN_GRACE_MS) return false
-    this.#input(oldest, (session) => session.abandon(now))
+    const loser =
+      heaviest === undefined ? oldest : [...this.#halfOpen].find((entry) => entry.subscriber === heaviest)
+    if (loser === undefined) return false
+    if (heaviest === undefined && now - loser.since < HALF_OPEN_GRACE_MS) return false
+    this.#input(loser, (session) => session.abandon(now))
     return true
   }
 

@@ -17,8 +17,6 @@ const MOST_SECONDS = 60
 const SOURCES = 8
 const STREAMS = 600
 const NAIVE_PORT = 7777
-/** An honest client's own limit for getting in. */
-const PATIENCE_S = '20'
 /** Everything that may be open at a time, a frame of 64 KiB each, and what the collector has not come round to. */
 const MOST_MORE_KIB = 160 * 1024
 const DATAGRAM_KINDS = ['half-open', 'proven-half-open', 'fragments', 'junk']
@@ -92,7 +90,7 @@ describeWith('namespaces', 'tun')('a flood', () => {
     }, 50)
     try {
       await waitUntil('the flood', () => sizeOf(flooded).busyTicks > before.busyTicks + 20)
-      const args = [...psk, '--transport', transport, '--timeout', PATIENCE_S]
+      const args = [...psk, '--transport', transport, '--persist']
       const client = site.connect(server, args, { state: `client-${states++}` })
       await client.event('connected')
       expect(await site.reaches(INNER_V4), client.transcript()).toBe(true)

@@ -1,5 +1,5 @@
 /**
- * Floods for tests, run inside a namespace of an attacker's: so much of something as fits into a time, and no more.
+ * Floods for tests, run inside a namespace of an attacker's: so much of something, for a time, and no more.
  *
  *     node flood.mjs naive <address> <port>         a server without any bounds, to show what floods do to one; gives up in the end
  *     node flood.mjs <kinds> <address> <settings>   kinds with commas in between; settings as JSON:
@@ -17,8 +17,8 @@
  * | `junk` | ESP of nobody's, and bytes of all lengths |
  * | `slow-prefix` | connections that say a letter of `IKETCP` now and then |
  * | `slow-frame` | connections that promise 64 KiB and bring it drop by drop |
- * | `giant` | whole frames of 64 KiB of rubbish, as fast as they are taken |
- * | `tiny` | frames of impossible lengths |
+ * | `giant` | whole frames of 64 KiB of rubbish, one after another |
+ * | `tiny` | frames of impossible lengths, a thousand at a time |
  * | `half-tls` | the beginning of a TLS handshake |
  * | `come-and-go` | connections that end at once |
  *
@@ -31,12 +31,13 @@ import { connect, createServer } from 'node:net'
 
 const TURN_MS = 10
 /** Datagrams of each kind a turn. */
-const BURST = 20
+const BURST = 5
 const SKF = 53
 const COOKIE = 16_390
 const HEADER_LENGTH = 28
 const PREFIX = Buffer.from('IKETCP')
 const DROP_MS = 200
+const POUR_MS = 50
 /** By then it has been shown. */
 const NAIVE_LIMIT_BYTES = 256 * 1_048_576
 
@@ -157,12 +158,14 @@ function drip(socket, drops) {
   socket.once('close', () => clearInterval(timer))
 }
 
+/** Not as fast as possible: then this would be about who has the faster machine. */
 function pour(socket, chunk) {
-  const more = () => {
-    while (!socket.destroyed && socket.write(chunk)) counts.bytes += chunk.length
-  }
-  socket.on('drain', more)
-  more()
+  const timer = setInterval(() => {
+    if (socket.writableNeedDrain) return
+    socket.write(chunk)
+    counts.bytes += chunk.length
+  }, POUR_MS)
+  socket.once('close', () => clearInterval(timer))
 }
 
 const START = {

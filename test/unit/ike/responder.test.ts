@@ -248,6 +248,26 @@ describe('a responder', () => {
     expect(hub.events.filter(({ type }) => type === 'closed')).toMatchObject([{ reason: 'timeout' }])
   })
 
+  it('takes a place from strangers who have more than one, at once', () => {
+    const hub = new Hub({ maxHalfOpen: 6, maxHalfOpenPerAddress: 4, cookies: 'never' })
+    for (let port = 1; port <= 4; port++) {
+      hub.pass(hub.client('198.51.100.20', port))
+      hub.pass(hub.client('198.51.100.21', port))
+    }
+    expect(hub.responder.halfOpen).toBe(6)
+    hub.flush(false)
+    const honest = hub.client('203.0.113.10')
+    hub.settle(honest)
+    expect(honest.end.of('established')).toHaveLength(1)
+    expect(hub.responder.halfOpen).toBe(5)
+    // Among themselves they gain nothing: who has as many as anybody waits like everybody.
+    for (let port = 5; port <= 9; port++) {
+      hub.pass(hub.client('198.51.100.20', port))
+      hub.pass(hub.client('198.51.100.21', port))
+    }
+    expect(hub.responder.halfOpen).toBe(6)
+  })
+
   it('tells requests for unknown SPIs so, not too often, and never answers a response', () => {
     const hub = new Hub()
     const { path } = hub.client()
