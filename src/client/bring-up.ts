@@ -14,6 +14,7 @@ import { Ladder } from '../transport/ladder.ts'
 import type { LadderInput, LadderOutput, LadderTimings, Rung, RungReport } from '../transport/ladder-types.ts'
 import type { Transport, TransportFailure } from '../transport/types.ts'
 import type { Path, TransportKind } from '../wire/endpoint.ts'
+import { FrameFate } from '../wire/frame-fate.ts'
 import { ExchangeType } from '../wire/ike-constants.ts'
 import { readMessageHeader } from '../wire/ike-header.ts'
 import type { Farewells } from './farewell.ts'
@@ -184,9 +185,10 @@ class BringUp {
 
   #receive(attempt: Attempt, message: Uint8Array, path: Path): void {
     attempt.heard = true
-    attempt.driver?.receive(message, path)
-    // Slow EAP servers and long chains take their time: every message behind IKE_SA_INIT shows that the path works.
-    if (attempt.answered && isAuthAnswer(message))
+    const fate = attempt.driver?.receive(message, path)
+    // Slow EAP servers and long chains take their time: every authentic message behind IKE_SA_INIT shows that the path works. A gateway
+    // that has forgotten answers, too.
+    if (attempt.answered && fate === FrameFate.GOOD && isAuthAnswer(message))
       this.#input((now) => this.#ladder.ikeProgress(now, attempt.rung.id))
   }
 

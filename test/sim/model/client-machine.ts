@@ -295,7 +295,11 @@ export class ClientMachine {
     })
     this.connections.add(connection)
     connection.client.on('error', () => undefined)
-    connection.client.once('close', () => this.connections.delete(connection))
+    this.#world.note('client opened', `${kind} ${local.port}`)
+    connection.client.once('close', () => {
+      this.#world.note('client closed', `${kind} ${local.port}`)
+      this.connections.delete(connection)
+    })
     return connection
   }
 

@@ -99,6 +99,18 @@ describe('bringing up', () => {
     await expectTidy(site, site.last('tcp'))
   })
 
+  it('is not held back by a gateway that has forgotten between IKE_SA_INIT and IKE_AUTH, and says so', async () => {
+    const site = setUp()
+    let restarts = 0
+    site.onRequest = (_, message) => {
+      if (message[18] === ExchangeType.IKE_AUTH && restarts++ === 0) site.restart()
+    }
+    const climbing = climb(site)
+    expect(await site.clock.until(climbing.isOver, 5_000)).toBe(true)
+    expect(climbing.outcome.result?.link.transport.kind).toBe('tcp')
+    expect(climbing.said()).toContain('udp failed ike-auth-silent')
+  })
+
   it('falls back to TLS when TCP is refused', async () => {
     const site = setUp()
     site.weather.udp.ike = false
