@@ -234,7 +234,9 @@ export class Clients {
       currentIsOpen: carriers.isOpen(peer.path),
       behindNat: peer.session.info().natRemote
     })
-    if (moves) this.#move(peer, candidate, 'esp')
+    if (!moves) return
+    this.#move(peer, candidate, 'esp')
+    this.#around.driver.input(peer.session, (one, now) => one.peerSeenOn(now, candidate))
   }
 
   // ---- now and then

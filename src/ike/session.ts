@@ -202,6 +202,18 @@ export class IkeSession {
     })
   }
 
+  /**
+   * Responder: authentic ESP of the peer comes from there now, since a NAT has given it another port. Our requests would not reach it
+   * where it was; it has no reason to tell as long as its own are answered.
+   */
+  peerSeenOn(now: number, path: Path): void {
+    this.#at(now, (state) => {
+      const current = state.path
+      if (state.config.role !== 'responder' || current === undefined || !state.natRemote) return
+      if (!path.reliable && !current.reliable && path.id !== current.id) usePath(state, path)
+    })
+  }
+
   /** The path is broken: nothing is sent there any more, and outstanding requests wait for the next one. */
   pathLost(now: number, path: Path): void {
     this.#at(now, (state) => {

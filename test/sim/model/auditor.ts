@@ -60,7 +60,9 @@ export interface WatchedSession {
 interface SentPacket {
   readonly bytes: Uint8Array
   readonly at: number
-  arrivals: number
+  hasArrived: boolean
+  /** It was handed over. */
+  isTaken: boolean
 }
 
 /** What the auditor asks of an end. */
@@ -280,7 +282,12 @@ export class Auditor {
       sent = new Map()
       this.#espSent[side].set(spi, sent)
     }
-    sent.set(sequence, { bytes: Uint8Array.from(packet), at: this.#world.now, arrivals: 0 })
+    sent.set(sequence, {
+      bytes: Uint8Array.from(packet),
+      at: this.#world.now,
+      hasArrived: false,
+      isTaken: false
+    })
   }
 
   #ikeArrived(side: Side, message: Uint8Array, receive: () => void): void {
@@ -294,7 +301,7 @@ export class Auditor {
     const sequence = packet.length < 8 ? 0 : read32(packet, 4)
     const sent = this.#espSent[opposite(side)].get(spi)?.get(sequence)
     const isGenuine = sent !== undefined && sameBytes(sent.bytes, packet)
-    if (!isGenuine || sent.arrivals > 0) {
+    if (!isGenuine || sent.isTaken) {
       const what = isGenuine
         ? 'an ESP packet that had come before'
         : 'an ESP packet that the peer did not send'
@@ -310,9 +317,11 @@ export class Auditor {
       // Nobody listens there yet, or any more: it may come again by another path.
       if (child !== undefined && !child.owner.isClosed) return
     }
-    sent.arrivals++
-    this.espDelivered++
-    if ((end?.handedOver() ?? 0) > before) return
+    sent.isTaken = (end?.handedOver() ?? 0) > before
+    // What was refused once may be refused again.
+    if (!sent.hasArrived) this.espDelivered++
+    if (sent.isTaken || sent.hasArrived) return
+    sent.hasArrived = true
     const ageMs = this.#world.now - sent.at
     const problem = child === undefined ? this.#whyUnknown(side, spi) : this.#whyRefused(side, child, ageMs)
     const what = `${side} refused ESP ${hex(spi)}/${sequence} of ${Math.round(ageMs)} ms`
@@ -334,6 +343,12 @@ export class Auditor {
       if (isExcused || this.#world.now - this.excusedAt < EXCUSED_MS + JUDGED_AFTER_MS) this.espExcused++
       else this.#world.broken('no-loss', `${what}: ${reasons.join(', ')}`)
     }
+  }
+
+  /** Has this end taken this ESP packet before? */
+  hasArrived(side: Side, packet: Uint8Array): boolean {
+    const sent = this.#espSent[opposite(side)].get(read32(packet, 0))?.get(read32(packet, 4))
+    return sent?.isTaken === true
   }
 
   /** @returns the invariant that is broken; undefined: it had a reason */

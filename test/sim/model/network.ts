@@ -64,7 +64,8 @@ export class Network {
   isClientOff = false
   gateway: GatewaySide = { isServing: undefined, datagram: () => undefined }
   /** Sees every datagram that leaves. */
-  onDatagram: (bytes: Uint8Array, toGateway: boolean, port: number) => void = () => undefined
+  onDatagram: (bytes: Uint8Array, toGateway: boolean, port: number, remote?: Endpoint) => void = () =>
+    undefined
   readonly #world: World
   readonly #sockets = new Map<string, ClientSocket>()
   #nextPort = 40_000
@@ -101,19 +102,19 @@ export class Network {
   // ---- datagrams
 
   fromClient(socket: ClientSocket, toPort: number, bytes: Uint8Array): void {
-    this.onDatagram(bytes, true, toPort)
     // The address has gone, and the route with it.
     if (socket.local.address !== this.clientAddress) return
     const lane = laneOf(toPort, bytes)
     const now = this.#world.now
     const { port, expired } = this.nat.out(now, `${keyOf(socket.local)}/${toPort}`)
     if (expired) this.#world.fault('nat-expired')
+    const remote = { address: this.nat.publicAddress, port }
+    this.onDatagram(bytes, true, toPort, remote)
     const filter = this.filters.get(lane)
     if (filter !== undefined) {
       this.#filtered(filter, lane, socket, toPort)
       return
     }
-    const remote = { address: this.nat.publicAddress, port }
     this.#launch(bytes, 'up', lane, (arrived) => {
       const { isServing } = this.gateway
       if (isServing === true) this.gateway.datagram(toPort, remote, arrived)

@@ -25,6 +25,7 @@ export const PROFILES = [
   'streams',
   'crashes',
   'cluster',
+  'hostile',
   'mixed'
 ] as const
 export type Profile = (typeof PROFILES)[number]
@@ -84,7 +85,7 @@ export function planOf(world: World, profile?: Profile): Plan {
     isCluster,
     weather: weatherOf(world, chosen),
     natIdleMs: world.pick([120_000, 60_000, 15_000]),
-    faultEveryMs: world.between(800, 5_000),
+    faultEveryMs: chosen === 'hostile' ? world.between(100, 800) : world.between(800, 5_000),
     activeMs: world.between(10_000, 40_000),
     packetEveryMs: world.pick([50, 150, 400]),
     pushes: world.chance(0.5)

@@ -6,6 +6,7 @@
 import type { VpnSession } from '../../../src/client/session.ts'
 import { AuthenticationError } from '../../../src/errors.ts'
 import type { SessionInfo } from '../../../src/ike/session.ts'
+import { Attacker } from './attacker.ts'
 import { Auditor, hex, type WatchedChild } from './auditor.ts'
 import { ClientMachine } from './client-machine.ts'
 import type { FaultCounts } from './faults.ts'
@@ -119,6 +120,7 @@ export class Simulation {
       network: this.network,
       gateway: this.gateway,
       auditor: this.auditor,
+      attacker: new Attacker(this.world, this.network, this.auditor),
       client: () => this.client,
       startClient: () => this.#startClient()
     })

@@ -2,6 +2,7 @@
  * The faults that befall a session: each begins, is counted, and most end again.
  * @module
  */
+import type { Attacker } from './attacker.ts'
 import type { Auditor } from './auditor.ts'
 import type { ClientMachine } from './client-machine.ts'
 import type { GatewayMachine } from './gateway-machine.ts'
@@ -14,6 +15,7 @@ export interface Victims {
   readonly network: Network
   readonly gateway: GatewayMachine
   readonly auditor: Auditor
+  readonly attacker: Attacker
   client(): ClientMachine
   /** Another process takes the place of the one that was killed. */
   startClient(): Promise<void>
@@ -39,7 +41,9 @@ type Deed =
   | 'delete-child'
   | 'liveness'
   | 'reconnect'
+  | 'attack'
 
+const ATTACKS: readonly Deed[] = Array.from({ length: 8 }, () => 'attack')
 const REKEYS: readonly Deed[] = ['rekey-child', 'rekey-child', 'rekey-ike', 'liveness']
 const DEEDS: Readonly<Record<Exclude<Profile, 'mixed'>, readonly Deed[]>> = {
   rekeys: REKEYS,
@@ -48,6 +52,7 @@ const DEEDS: Readonly<Record<Exclude<Profile, 'mixed'>, readonly Deed[]>> = {
   roaming: ['other-network', 'cut-off', 'nat', 'sleep', 'pause', 'weather', 'rekey-child', 'rekey-ike'],
   streams: ['stream-broken', 'stream-broken', 'stream-stuck', 'stream-corrupted', 'weather', ...REKEYS],
   crashes: ['gateway-restart', 'gateway-crash', 'client-kill', 'delete-child', 'weather', ...REKEYS],
+  hostile: [...ATTACKS, 'weather', 'nat', 'other-network', 'gateway-restart', ...REKEYS],
   cluster: ['fail-over', 'fail-over', 'weather', 'stream-broken', ...REKEYS]
 }
 
@@ -112,6 +117,7 @@ export class Trouble {
     'gateway-crash': () => this.#hitGateway('gateway-crash'),
     'fail-over': () => this.#hitGateway('fail-over'),
     'client-kill': () => this.#killClient(),
+    attack: () => this.#victims.attacker.strike(),
     reconnect: () => this.#tell(({ session }) => session.reconnect())
   }
 

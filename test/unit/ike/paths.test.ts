@@ -175,6 +175,28 @@ describe('a responder that the peer tells of a new address', () => {
     expect(gateway.of('closed')).toMatchObject([{ reason: 'protocol-error' }])
   })
 
+  it('asks where authentic ESP comes from, when a NAT has given the peer another port', () => {
+    const pair = new Pair().connect()
+    const [rebound, stream] = [roaming(), pathPair('tcp')]
+    pair.addPath(rebound)
+    pair.gateway.session.checkLiveness(pair.now)
+    pair.drain()
+    // The NAT knows nothing of the old port any more.
+    const [lost] = pair.gateway.sent.splice(0)
+    pair.gateway.session.peerSeenOn(pair.now, rebound.gateway)
+    pair.drain()
+    const [again] = pair.gateway.sent
+    expect(again?.path.id).toBe(rebound.gateway.id)
+    expect(again?.message).toEqual(lost?.message)
+    pair.settle()
+    expect(pair.gateway.of('liveness').map(({ outcome }) => outcome)).toEqual(['alive'])
+    // Streams are another matter: there the peer's next request decides.
+    pair.gateway.session.peerSeenOn(pair.now, stream.gateway)
+    pair.gateway.session.checkLiveness(pair.now)
+    pair.drain()
+    expect(pair.gateway.sent.map(({ path }) => path.id)).toEqual([rebound.gateway.id])
+  })
+
   it('needs no such proof from a stream', () => {
     const { gateway } = moved(pathPair('tcp'))
     expect(gateway.sent).toEqual([])
