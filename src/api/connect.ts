@@ -33,6 +33,8 @@ export interface ConnectSettings extends GatewaySettings {
   readonly script?: string | undefined
   readonly reconnectTimeout?: number | undefined
   readonly persist?: boolean | undefined
+  /** The gateway is told to end all other sessions of this identity. */
+  readonly initialContact?: boolean | undefined
   /** False: a lost session is authenticated anew, also where the gateway gives session tickets. */
   readonly resume?: boolean | undefined
   /** False: gateways that send their clients to others are not followed. */

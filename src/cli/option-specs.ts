@@ -179,6 +179,11 @@ export const SPECS: readonly OptionSpec[] = [
   { group: 'session', flags: '--persist', description: 'never give up' },
   {
     group: 'session',
+    flags: '--initial-contact',
+    description: 'have the gateway end all other sessions of this identity'
+  },
+  {
+    group: 'session',
     flags: '--no-resume',
     description: 'authenticate anew after a loss, also where the gateway gives session tickets'
   },

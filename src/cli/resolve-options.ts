@@ -79,6 +79,7 @@ export async function resolveOptions(
     },
     timings: { ...DEFAULT_SESSION_TIMINGS, udpProbeFirstMs: probeMs },
     ladder: ladderTimings(effective),
+    initialContact: effective.flag('initial-contact'),
     resume: effective.enabled('resume'),
     redirect: effective.enabled('redirect'),
     setuid: flags.setuid,

@@ -32,6 +32,8 @@ export interface ClimbWish {
   readonly preferred: readonly string[]
   /** Where to begin. */
   readonly remembered?: RememberedPath | undefined
+  /** It is the first of the session: there is no other SA that has to live on. */
+  readonly isFirst?: boolean
   /** To resume the session that was lost. */
   readonly ticket?: SessionTicket | undefined
   /** Another gateway than the one that the user named. */
@@ -144,7 +146,7 @@ export class Connector {
 
   async #climbTo(
     destination: Destination | undefined,
-    { order, preferred, remembered, ticket }: ClimbWish,
+    { order, preferred, remembered, ticket, isFirst = false }: ClimbWish,
     signal: AbortSignal,
     onAnswer: () => void
   ): Promise<BringUpResult> {
@@ -167,7 +169,7 @@ export class Connector {
       clock,
       log,
       open: (candidate, abort) => open(candidate, abort, OPEN_TIMEOUT_MS),
-      makeSession: () => factory.make(preferred, this.#wishes(destination, ticket)),
+      makeSession: () => factory.make(preferred, this.#wishes(destination, ticket, isFirst)),
       onReport: (report) => {
         if (report.outcome === 'answered') onAnswer()
         this.#report(report)
@@ -180,9 +182,10 @@ export class Connector {
     return result
   }
 
-  #wishes(destination: Destination | undefined, ticket: SessionTicket | undefined) {
-    const { redirect, resume } = this.#options
+  #wishes(destination: Destination | undefined, ticket: SessionTicket | undefined, isFirst: boolean) {
+    const { redirect, resume, initialContact } = this.#options
     return {
+      initialContact: initialContact && isFirst,
       redirect: redirect ? { from: destination?.from } : undefined,
       // A ticket is for the gateway that gave it.
       resumption: resume ? { ticket: destination === undefined ? ticket : undefined } : undefined

@@ -73,6 +73,8 @@ export interface ConnectOptions extends TransportOptions {
   readonly ladder: Partial<LadderTimings>
   /** The user that the session becomes once the tunnel is up. */
   readonly setuid: string | undefined
+  /** The gateway is told to end all other sessions of this identity. */
+  readonly initialContact: boolean
   /** A lost session may be resumed with a ticket, without authentication (RFC 5723). */
   readonly resume: boolean
   /** Gateways may send us to others (RFC 5685). */

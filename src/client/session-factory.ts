@@ -41,7 +41,7 @@ export class SessionFactory {
    */
   make(
     preferred: readonly string[],
-    more: Pick<InitiatorConfig, 'redirect' | 'resumption'> = {}
+    more: Pick<InitiatorConfig, 'redirect' | 'resumption' | 'initialContact'> = {}
   ): IkeSession {
     const options = this.#options
     const { localTs, remoteTs } = this.selectors([])

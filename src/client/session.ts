@@ -137,7 +137,7 @@ export class VpnSession {
     this.#busySince = this.#environment.clock.now()
     try {
       const remembered = rememberNetworks ? await this.#unlessStopped(this.#environment.recall()) : undefined
-      const wish = { order, preferred: [], remembered, timeoutMs }
+      const wish = { order, preferred: [], remembered, timeoutMs, isFirst: true }
       await this.#recovery.adopt(await this.#connector.connect(wish, { patient: false }))
       this.#emitConnected()
       for (;;) {

@@ -97,6 +97,8 @@ export interface InitiatorConfig extends CommonConfig {
   /** Proposed TSi and TSr; TSi of 0/0 and ::/0 when a virtual address is asked for. */
   readonly localTs: readonly TrafficSelector[]
   readonly remoteTs: readonly TrafficSelector[]
+  /** Says that there is no other IKE SA of ours with the responder, which then ends all that it still has (RFC 7296 section 2.4). */
+  readonly initialContact?: boolean | undefined
   /** Tickets are asked for (RFC 5723); `ticket`: tried first. */
   readonly resumption?: { readonly ticket: SessionTicket | undefined } | undefined
   /** Redirection is offered and followed (RFC 5685); `from`: the address of the gateway that sent us here. */

@@ -27,7 +27,7 @@ import { identityFromText } from '../../src/ike/auth/identity.ts'
 import type { LocalAuth, RemoteAuth } from '../../src/ike/auth/types.ts'
 import { DEFAULT_FRAGMENT_SIZE, DEFAULT_TIMERS } from '../../src/ike/options.ts'
 import { IkeSession } from '../../src/ike/session.ts'
-import type { EstablishedInfo } from '../../src/ike/types.ts'
+import type { EstablishedInfo, IkeTimers } from '../../src/ike/types.ts'
 import { silentLogger } from '../../src/log.ts'
 import { Secret } from '../../src/secret.ts'
 import { openTcp } from '../../src/transport/tcp.ts'
@@ -199,12 +199,16 @@ export class TestClient {
   readonly tun = new MemoryTun({ name: 'client0' })
   readonly events: IkeEvent[] = []
   readonly driver: IkeDriver
-  readonly #sad = new Sad({ random: { bytes: randomBytes } })
+  readonly #sad: Sad
   readonly #pump: Pump
   readonly #transports = new Set<Transport>()
   info: EstablishedInfo | undefined
 
-  constructor(who: ClientIdentity, wantedName = GATEWAY_NAME) {
+  constructor(who: ClientIdentity, wantedName = GATEWAY_NAME, changes: Partial<IkeTimers> = {}) {
+    const timers = { ...DEFAULT_TIMERS, ...changes }
+    const { childLifetimeBytes: bytes, childLifetimePackets: packets, rekeyMargin } = timers
+    const softLimits = { bytes: bytes * (1 - rekeyMargin), packets: packets * (1 - rekeyMargin) }
+    this.#sad = new Sad({ random: { bytes: randomBytes }, softLimits })
     const trust = { anchors: [credentials().authority.certificate], crls: [] }
     const everything = [selectEverything(4), selectEverything(6)]
     const session = new IkeSession(
@@ -212,7 +216,7 @@ export class TestClient {
         role: 'initiator',
         ikeProposals: DEFAULT_IKE_PROPOSALS,
         espProposals: DEFAULT_ESP_PROPOSALS,
-        timers: DEFAULT_TIMERS,
+        timers,
         fragmentSize: DEFAULT_FRAGMENT_SIZE,
         mobike: true,
         haSync: true,
@@ -231,7 +235,11 @@ export class TestClient {
       sad: this.#sad,
       logger: silentLogger,
       mtu: 1400,
-      now: () => systemClock.now()
+      now: () => systemClock.now(),
+      observer: {
+        onSoftLimit: ({ parameters }) =>
+          this.driver.input((one, now) => one.childLimitReached(now, parameters.inbound.spi, 'packets'))
+      }
     })
     this.driver = new IkeDriver(session, systemClock, silentLogger, (event) => this.#onEvent(event))
     this.#pump.resume()

@@ -267,6 +267,7 @@ export function connectOptions(changes: Partial<ConnectOptions> = {}): ConnectOp
     reconnectTimeoutMs: changes.timeoutMs ?? 60_000,
     timings: DEFAULT_SESSION_TIMINGS,
     ladder: {},
+    initialContact: false,
     resume: true,
     redirect: true,
     setuid: undefined,

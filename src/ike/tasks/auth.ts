@@ -4,9 +4,10 @@ import {
   ConfigType,
   ExchangeType,
   FIRST_STATUS_NOTIFY,
+  NotifyType,
   PayloadType
 } from '../../wire/ike-constants.ts'
-import { findNotifies, findPayload } from '../../wire/ike-helpers.ts'
+import { findNotifies, findPayload, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload, Proposal } from '../../wire/ike-message.ts'
 import {
   certificatePayloads,
@@ -172,6 +173,7 @@ export class AuthTask implements Task {
       { type: PayloadType.SA, proposals: this.#offer },
       { type: PayloadType.TSi, selectors: config.localTs },
       { type: PayloadType.TSr, selectors: config.remoteTs },
+      ...(config.initialContact === true ? [notify(NotifyType.INITIAL_CONTACT)] : []),
       ...abilityNotifies(state, undefined),
       ...ticketRequest(state)
     ]

@@ -281,3 +281,25 @@ describe('stopping', () => {
     expect(site.attempts).toEqual([])
   })
 })
+
+describe('--initial-contact', () => {
+  it('is said once, at the beginning of the session, and not when it comes back', async () => {
+    const said: number[] = []
+    const { site, connected, moved, tunnel, finish } = setUp({ options: { initialContact: true } })
+    await connected()
+    said.push(site.sessions.filter(({ initialContact }) => initialContact).length)
+    tunnel.startTraffic()
+    site.restart()
+    expect(await moved(1)).toBe(true)
+    said.push(site.sessions.filter(({ initialContact }) => initialContact).length)
+    expect(said).toEqual([1, 0])
+    await finish()
+  })
+
+  it('is not said unless asked for', async () => {
+    const { site, connected, finish } = setUp()
+    await connected()
+    expect(site.sessions.filter(({ initialContact }) => initialContact)).toEqual([])
+    await finish()
+  })
+})
