@@ -66,6 +66,9 @@ export class ProgressReport {
       case 'resumed':
         reporter.line(`resumed the session with ${event.gateway}, without authentication`, 'ok')
         return
+      case 'portal':
+        reporter.line(`${event.message} ${event.hint ?? ''}`.trimEnd(), 'warn')
+        return
       case 'disconnected':
         reporter.stop()
         reporter.line(

@@ -26,6 +26,7 @@ import { KeyTables } from './key-tables.ts'
 import { currentNetwork } from './network-identity.ts'
 import { TransportOpener } from './open-transport.ts'
 import type { ConnectOptions } from './options.ts'
+import { PortalWatch } from './portal-watch.ts'
 import { Redirects } from './redirects.ts'
 import { type RunningSession, startSession } from './running-session.ts'
 import { VpnSession } from './session.ts'
@@ -111,6 +112,7 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
     if (event.event === 'connected') becomeUser()
     handlers.onEvent(event)
   }
+  const portal = new PortalWatch(options, ladder, () => portalNow(options, runner), told)
   session = new VpnSession(options, {
     clock: systemClock,
     chance: Math.random,
@@ -143,7 +145,8 @@ export async function connect(options: ConnectOptions, handlers: ConnectHandlers
       const network = await currentNetwork(address, runner)
       if (network !== undefined) await memory.remember(network, options.server, { transport, address })
     },
-    onEvent: told
+    onEvent: told,
+    onRetry: (error) => void portal.look(error, () => session?.connected === false && !session.stopping)
   })
   const { runBy = 'connect' } = handlers
   return startSession({

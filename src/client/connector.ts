@@ -85,7 +85,7 @@ export class Connector {
    * @throws what the last attempt ended with
    */
   async connect(wish: ClimbWish, patience: Patience): Promise<BringUpResult> {
-    const { clock, log } = this.#environment
+    const { clock, log, onRetry } = this.#environment
     const deadline = clock.now() + wish.timeoutMs
     const repeat = patience.patient || wish.timeoutMs === Number.POSITIVE_INFINITY
     const signal = this.#anyOf(wish.signal)
@@ -102,6 +102,7 @@ export class Connector {
         if (attempt.isOutdated && !isBelieved) continue
         const delayMs = this.#retry.next()
         if (!repeat || isBelieved || clock.now() + delayMs >= deadline) throw error
+        onRetry?.(error)
         log.log('info', 'Trying again', { inMs: Math.round(delayMs), after: String(error) })
         await pause(delayMs, clock, signal, patience.hurry, patience.news)
       } finally {

@@ -21,6 +21,14 @@ export interface RungEvent {
   readonly message: string | null
   readonly elapsedMs: number
 }
+/** A captive portal is in the way, and the session keeps trying. */
+export interface PortalEvent {
+  readonly event: 'portal'
+  /** Where to log in; null: it does not say. */
+  readonly url: string | null
+  readonly message: string
+  readonly hint: string | null
+}
 export interface OuterTls {
   readonly protocol: string
   /** The certificate chains to the trust anchors in use and carries the expected name. */
@@ -96,6 +104,7 @@ export interface DisconnectedEvent {
 }
 export type ClientEvent =
   | RungEvent
+  | PortalEvent
   | ConnectedEvent
   | PathChangedEvent
   | RekeyedEvent

@@ -11,6 +11,7 @@ import type {
   UdpPortEvidence
 } from '../diagnosis/evidence.ts'
 import { judge } from '../diagnosis/judge.ts'
+import type { Verdict } from '../diagnosis/verdict.ts'
 import { IkestreamError, ResolveError, UnreachableError } from '../errors.ts'
 import type { TransportFailureCode } from '../transport/types.ts'
 import type { ClientEvent, RungEvent } from './events.ts'
@@ -83,6 +84,17 @@ export async function explainFailure(
   // What a name's error says is about the name; here the judge may know more about everything else.
   if (!(error instanceof UnreachableError)) return error
   return new UnreachableError(error.code, error.message, { hint: verdict.hint, cause: error })
+}
+
+/** What the judge says if it is a captive portal that is in the way. */
+export function portalVerdict(
+  ladder: LadderEvidence,
+  options: TransportOptions,
+  error: IkestreamError,
+  portal: PortalEvidence | null
+): Verdict | undefined {
+  const verdict = judge(ladder.evidence(options, error, portal))
+  return !verdict.works && verdict.code === 'captive-portal' ? verdict : undefined
 }
 
 function nameEvidence({ code, message }: ResolveError): Evidence['dns'] {

@@ -31,4 +31,6 @@ export interface SessionEnvironment {
   /** Our address in packets to this one; `none`: no way leads there; undefined: cannot be found out. */
   readonly sourceFor: (address: string) => string | 'none' | undefined
   readonly onEvent: (event: ClientEvent) => void
+  /** A climb led nowhere, and there will be another one. */
+  readonly onRetry?: ((error: unknown) => void) | undefined
 }

@@ -64,6 +64,25 @@ describeWith(
     expect(exitCode).toBe(7)
   })
 
+  it('shows that a session which keeps trying tells of the portal once, and comes up after the login', async () => {
+    const script = [
+      'ikestream connect $LAB_SERVER --persist --json --no-dns > $IKESTREAM_STATE_DIR/events & session=$!',
+      'wait_for() { until grep -q "\\"event\\":\\"$1\\"" $IKESTREAM_STATE_DIR/events; do sleep 0.1; done; }',
+      'wait_for portal',
+      `node -e "fetch(process.env.LAB_LOGIN_URL, { method: 'POST' })"`,
+      'wait_for connected',
+      'kill -INT $session; wait $session; echo "{\\"event\\":\\"exit\\",\\"code\\":$?}"',
+      'cat $IKESTREAM_STATE_DIR/events'
+    ].join('\n')
+    const { stdout } = await tryCommand(lab('run', 'captive-portal', '--', 'sh', '-c', script), { env })
+    const lines = jsonLines(stdout)
+    expect(lines[0]).toMatchObject({ event: 'exit', code: 0 })
+    const url = 'http://portal.test/login'
+    expect(lines.filter(({ event }) => event === 'portal')).toMatchObject([
+      { url, message: expect.stringContaining(url), hint: expect.stringContaining('log in') }
+    ])
+  })
+
   it('tells whether another client gets through', async () => {
     const client = '--client'
     const good = await tryCommand(
