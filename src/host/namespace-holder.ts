@@ -6,12 +6,14 @@
  * @module
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { SystemError } from '../errors.ts'
 import { type CommandRunner, childEnvironment, succeeds } from './commands.ts'
 
 /** How long a holder may take to enter its namespace, or a program to end after SIGTERM. */
 const HOLDER_TIMEOUT_MS = 10_000
 const TERMINATE_TIMEOUT_MS = 3_000
+const STRAY_POLL_MS = 50
 
 /**
  * Finds out how network namespaces can be made here.
@@ -60,6 +62,45 @@ export async function terminate(child: ChildProcess): Promise<void> {
   child.kill('SIGTERM')
   await exited(child)
   clearTimeout(timer)
+}
+
+/** Ends every process in a holder's network namespace but the holder: SIGTERM, and after a while SIGKILL. */
+export async function endStrays(holderPid: number): Promise<void> {
+  const deadline = performance.now() + TERMINATE_TIMEOUT_MS
+  for (let signal: NodeJS.Signals = 'SIGTERM'; ; ) {
+    const pids = processesBeside(holderPid)
+    if (pids.length === 0) return
+    for (const pid of pids) trySignal(pid, signal)
+    if (signal === 'SIGKILL') return
+    await new Promise((resolve) => setTimeout(resolve, STRAY_POLL_MS))
+    if (performance.now() > deadline) signal = 'SIGKILL'
+  }
+}
+
+function processesBeside(holderPid: number): number[] {
+  const home = networkOf(holderPid)
+  if (home === undefined) return []
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== holderPid && pid !== process.pid && networkOf(pid) === home)
+}
+
+/** Undefined: it is gone, or somebody else's. */
+function networkOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`)
+  } catch {
+    return undefined
+  }
+}
+
+function trySignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // It is gone.
+  }
 }
 
 function exited(child: ChildProcess): Promise<void> {

@@ -22,7 +22,7 @@ import {
   SystemCommandRunner,
   succeeds
 } from './commands.ts'
-import { holdNamespace, needsUserNamespace, releaseHolder, terminate } from './namespace-holder.ts'
+import { endStrays, holdNamespace, needsUserNamespace, releaseHolder, terminate } from './namespace-holder.ts'
 
 export { terminate } from './namespace-holder.ts'
 
@@ -154,9 +154,10 @@ export class LabNamespace {
     await this.run(['tee', ...files], { input: `${value}\n` })
   }
 
-  /** Ends the programs that run in here (SIGTERM, then SIGKILL), then the namespace. */
+  /** Ends the programs that run in here (SIGTERM, then SIGKILL), those that they left behind too, then the namespace. */
   async close(): Promise<void> {
     await Promise.all([...this.#children].map((child) => terminate(child)))
+    await endStrays(this.pid)
     await releaseHolder(this.#holder)
   }
 }

@@ -312,6 +312,8 @@ export class Lab {
 
   #makeEnvironment(): Record<string, string> {
     const { router } = this.hotel.client
+    const { address, address6 } = this.hotel.gateway
+    const six = this.network.families === 'ipv6'
     const proxy = {
       http: { https_proxy: `http://${router}:${HTTP_PROXY_PORT}` },
       socks: { all_proxy: `socks5://${router}:${SOCKS_PORT}` }
@@ -319,6 +321,7 @@ export class Lab {
     return {
       LAB_NETWORK: this.network.name,
       LAB_SERVER: SERVER_NAME,
+      LAB_SERVER_ADDRESS: (six ? address6 : null) ?? address,
       LAB_CAFILE: this.#path('ca.pem'),
       LAB_USER: USER,
       LAB_PASSWORD_FILE: this.#path('password'),

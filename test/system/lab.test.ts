@@ -100,6 +100,15 @@ describeWith(
     expect(bad.exitCode).toBe(1)
   })
 
+  it('ends what the command leaves behind', async () => {
+    const mark = `lab-stray-${process.pid}`
+    const { exitCode } = await tryCommand(lab('run', 'open', '--', 'sh', '-c', 'sleep 986 & exit 0'), {
+      env: { ...env, LAB_MARK: mark }
+    })
+    expect(exitCode).toBe(0)
+    expect(processesWith(`LAB_MARK=${mark}`)).toEqual([])
+  })
+
   it('names the nearest network', async () => {
     const { stderr, exitCode } = await tryCommand(lab('run', 'captive-potal', '--', 'true'), { env })
     expect(stderr).toMatch(/no network "captive-potal"[\s\S]*captive-portal/)

@@ -71,7 +71,9 @@ function addRun(lab: Command): void {
     'after',
     `
 The command finds in its environment:
-  LAB_SERVER, LAB_CAFILE       the gateway's name, and who certified it
+  LAB_SERVER                   the gateway's name
+  LAB_SERVER_ADDRESS           its address, where names are not looked up
+  LAB_CAFILE                   who certified it
   LAB_USER, LAB_PASSWORD_FILE  for EAP
   LAB_PSK_FILE                 or a pre-shared key
   LAB_INNER_ADDRESS            a host behind the gateway
