@@ -19,8 +19,11 @@ const SIZES: readonly number[] = [1500, 1492, 1460, 1420, 1400, 1360, 1280, 1024
 const FINER_SIZES = 7
 /** How much longer than a packet a fragmented message is: two fragments. */
 const FRAGMENTED_EXCESS = 500
-/** Each size is asked twice; how long each time lasts, in round trips and within bounds. */
+/** Each size is asked twice at least: how long each time lasts, in round trips and within bounds. */
 const ROUNDS = 2
+/** As long as it does not take long, more often: where one packet in ten is lost, two losses are no limit. */
+const MOST_ROUNDS = 4
+const MORE_ROUNDS_WITHIN_MS = 700
 const ROUND_TRIPS_OF_PATIENCE = 3
 const LEAST_PATIENCE_MS = 200
 const MOST_PATIENCE_MS = 600
@@ -116,7 +119,10 @@ async function askAll(
   }
   const wanted = (rttMs ?? LEAST_PATIENCE_MS) * ROUND_TRIPS_OF_PATIENCE
   const patience = Math.min(Math.max(wanted, LEAST_PATIENCE_MS), MOST_PATIENCE_MS)
-  for (let round = 0; round < ROUNDS && open().length > 0 && !signal.aborted; round++) {
+  const startedAt = clock.now()
+  const another = (round: number): boolean =>
+    round < ROUNDS || (round < MOST_ROUNDS && clock.now() - startedAt < MORE_ROUNDS_WITHIN_MS)
+  for (let round = 0; another(round) && open().length > 0 && !signal.aborted; round++) {
     for (const trial of open())
       if (!asker.send(trial.probe, trial.fragmented ? 'allowed' : 'never')) trial.outcome = 'refused'
     const until = clock.now() + patience

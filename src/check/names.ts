@@ -18,6 +18,10 @@ const KNOWN_NAME = 'ipv4only.arpa'
 /** IANA's own, in which nothing is ever added (RFC 2606 section 3). */
 const RANDOM_NAME_PARENT = 'example.com'
 
+/** One lost packet is not a silent name server. The wait doubles from question to question. */
+const FIRST_WAIT_MS = 400
+const TRIES = 3
+
 export interface NameCheckOptions {
   readonly clock: Clock
   readonly signal: AbortSignal
@@ -88,7 +92,7 @@ async function askControls({
   signal,
   timeoutMs
 }: NameCheckOptions): Promise<Pick<DnsEvidence, 'randomName' | 'knownName' | 'nat64'>> {
-  const resolver = new Resolver({ timeout: timeoutMs, tries: 1 })
+  const resolver = new Resolver({ timeout: Math.min(FIRST_WAIT_MS, timeoutMs), tries: TRIES })
   const cancel = (): void => resolver.cancel()
   signal.addEventListener('abort', cancel, { once: true })
   // With several silent name servers each would have its own time.

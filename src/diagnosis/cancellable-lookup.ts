@@ -9,6 +9,10 @@ import { Resolver } from 'node:dns/promises'
 import type { LookupFunction } from 'node:net'
 import { systemCode } from '../transport/failure.ts'
 
+/** One lost packet is not a silent name server. The wait doubles from question to question. */
+const FIRST_WAIT_MS = 400
+const TRIES = 3
+
 interface Found {
   readonly address: string
   readonly family: number
@@ -17,19 +21,24 @@ interface Found {
 /** For `lookup` of `net.connect` and everything that is made of it. */
 export function cancellableLookup(timeoutMs: number, signal: AbortSignal): LookupFunction {
   return (host, options, callback) => {
-    const resolver = new Resolver({ timeout: timeoutMs, tries: 1 })
+    const resolver = new Resolver({ timeout: Math.min(FIRST_WAIT_MS, timeoutMs), tries: TRIES })
     const cancel = (): void => resolver.cancel()
     signal.addEventListener('abort', cancel, { once: true })
+    const timer = setTimeout(cancel, timeoutMs)
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', cancel)
+    }
     askBoth(resolver, host).then(
       (found) => {
-        signal.removeEventListener('abort', cancel)
+        end()
         const [first] = found
         if (first === undefined) lookupBySystem(host, options, callback)
         else if (options.all === true) callback(null, [...found])
         else callback(null, first.address, first.family)
       },
       (error: NodeJS.ErrnoException) => {
-        signal.removeEventListener('abort', cancel)
+        end()
         callback(error, '')
       }
     )

@@ -185,8 +185,8 @@ export const LAB_NETWORKS: readonly LabNetwork[] = [
   },
   {
     name: 'high-loss',
-    sentence: 'One packet in ten is lost, each way, 15 ms away.',
-    settings: { loss: 0.1, delayMs: 15 },
+    sentence: 'One packet in twenty is lost, each way, on a line of 15 ms.',
+    settings: { loss: 0.05, delayMs: 15 },
     expected: { check: reachable('udp'), connect: { over: 'udp', within: 'soon' } }
   },
   {
