@@ -1,8 +1,10 @@
 /** Errors that anybody can send: waited out on UDP, believed on a stream while nothing better is possible, never believed later. */
 import { describe, expect, it } from 'vitest'
+import { prfById } from '../../src/crypto/prf.ts'
 import { INIT_DOUBT_MS } from '../../src/ike/options.ts'
+import { MAX_PUZZLE_DIFFICULTY, puzzleNotify } from '../../src/ike/puzzle.ts'
 import { encodeMessage } from '../../src/wire/ike-codec.ts'
-import { ExchangeType, NotifyType, nameOf } from '../../src/wire/ike-constants.ts'
+import { ExchangeType, NotifyType, nameOf, PrfId } from '../../src/wire/ike-constants.ts'
 import { notify } from '../../src/wire/ike-helpers.ts'
 import { type End, Pair, pathPair } from '../support/ike-pair.ts'
 import { readMessage, settleThrough } from '../support/man-in-the-middle.ts'
@@ -112,4 +114,36 @@ describe.each(ERRORS)('%s without protection', (_name, type) => {
     expect(pair.client.of('liveness')).toMatchObject([{ outcome: 'alive' }])
     expect(pair.client.of('closed')).toEqual([])
   })
+})
+
+describe('a forged puzzle (RFC 8019)', () => {
+  const prf = prfById(PrfId.HMAC_SHA2_256)
+  const puzzle = (bytes: Uint8Array, difficulty: number) => {
+    if (prf === undefined) throw new Error('no PRF')
+    const { header } = readMessage(bytes)
+    return encodeMessage({
+      header: { ...header, fromInitiator: false, isResponse: true },
+      payloads: [
+        notify(NotifyType.COOKIE, Uint8Array.of(difficulty, 2, 3)),
+        puzzleNotify({ prf, difficulty })
+      ]
+    })
+  }
+
+  it.each([MAX_PUZZLE_DIFFICULTY, 255])(
+    'of %i bits does not keep a client from the genuine answer',
+    (difficulty) => {
+      const { pair, path } = started('udp')
+      pair.client.session.receive(pair.now, puzzle(lastSent(pair.client), difficulty), path.client)
+      pair.client.drain()
+      // The work has begun, if it is not too much to begin with.
+      const asked = pair.client.logs.some((line) => line.includes('wants a puzzle solved'))
+      expect(asked).toBe(difficulty <= MAX_PUZZLE_DIFFICULTY)
+      expect(pair.client.of('established')).toEqual([])
+      pair.settle()
+      expect(pair.client.of('established')).toHaveLength(1)
+      pair.advance(INIT_DOUBT_MS * 2)
+      expect(pair.client.of('closed')).toEqual([])
+    }
+  )
 })
