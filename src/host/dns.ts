@@ -220,14 +220,14 @@ export function resolvConfText(settings: DnsSettings, before: string | null, dev
   const old = before ?? ''
   const servers = settings.exclusive ? settings.servers : [...settings.servers, ...nameserversOf(old)]
   const oldSearch =
-    [...old.matchAll(/^\s*(?:search|domain)\s+(.+)$/gm)].at(-1)?.[1]?.trim().split(/\s+/) ?? []
+    [...old.matchAll(/^[ \t]*(?:search|domain)[ \t]+(.+)$/gm)].at(-1)?.[1]?.trim().split(/\s+/) ?? []
   const search = [...new Set([...settings.domains, ...oldSearch])]
   const lines = [
     `# Written by ikestream for ${device}; what was here before comes back when the tunnel ends.`
   ]
   for (const server of [...new Set(servers)].slice(0, MAX_SERVERS)) lines.push(`nameserver ${server}`)
   if (search.length > 0) lines.push(`search ${search.join(' ')}`)
-  for (const [line] of old.matchAll(/^\s*(?:options|sortlist)\s+.+$/gm)) lines.push(line.trim())
+  for (const [line] of old.matchAll(/^[ \t]*(?:options|sortlist)[ \t]+.+$/gm)) lines.push(line.trim())
   return `${lines.join('\n')}\n`
 }
 

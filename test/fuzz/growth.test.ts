@@ -23,6 +23,7 @@ import { parseCertificates } from '../../src/crypto/trust-store.ts'
 import { parsePortalStatus } from '../../src/diagnosis/portal-api.ts'
 import { parseUsers } from '../../src/gateway/users-file.ts'
 import { parseRequest as parseControlRequest } from '../../src/host/control-protocol.ts'
+import { resolvConfText } from '../../src/host/dns.ts'
 import { nameserversOf } from '../../src/host/dns-decision.ts'
 import { parseRecord } from '../../src/host/journal-record.ts'
 import { parseRequest } from '../../src/host/keeper-protocol.ts'
@@ -86,6 +87,8 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   'private key': (text) => refusing(() => loadPrivateKey(utf8(text))),
   certificates: (text) => refusing(() => parseCertificates(utf8(text))),
   nameservers: nameserversOf,
+  'resolv.conf': (text) =>
+    resolvConfText({ servers: ['10.0.0.1'], domains: [], exclusive: false }, text, 'ike0'),
   identity: (text) => refusing(() => formatIdentity(identityFromText(text))),
   proposals: (text) => refusing(() => parseProposals([text], 'ike')),
   'nearest word': (text) => nearest(text, ['transport', 'password-file'])
