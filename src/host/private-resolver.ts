@@ -116,7 +116,9 @@ function innerResolvConf(settings: Pick<DnsSettings, 'servers' | 'domains'>, bef
 /** The machine's nsswitch.conf with host names looked up in files and by DNS only. */
 export function innerNsswitch(text: string): string {
   const hosts = `hosts: ${innerServices(/^[ \t]*hosts:(.*)$/m.exec(text)?.[1] ?? '').join(' ')}`
-  return /^[ \t]*hosts:/m.test(text) ? text.replace(/^[ \t]*hosts:.*$/m, hosts) : `${text.trimEnd()}\n${hosts}\n`
+  return /^[ \t]*hosts:/m.test(text)
+    ? text.replace(/^[ \t]*hosts:.*$/m, hosts)
+    : `${text.trimEnd()}\n${hosts}\n`
 }
 
 /** Services that stay, in their order; an action such as `[NOTFOUND=return]` goes with the service in front of it. */
