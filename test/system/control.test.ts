@@ -82,7 +82,10 @@ describeWith('namespaces', 'tun')('the control socket', () => {
           },
           ...{ localId: 'client@test', mobike: true, dnsMode: 'file', pathChanges: [] },
           ...{ interface: device, virtualIps, dns, mtu, ikeSuite, espSuite },
-          rungs: [{ transport: 'udp', address: site.gatewayAddress, outcome: 'answered' }],
+          // On a machine that is slow enough the streams stand by, too.
+          rungs: expect.arrayContaining([
+            expect.objectContaining({ transport: 'udp', address: site.gatewayAddress, outcome: 'answered' })
+          ]),
           dataPath: { cipher: { backend: 'libcrypto', libcrypto: { inUse: true, why: null } } }
         }
       ])
@@ -195,7 +198,7 @@ describeWith('namespaces', 'tun')('the control socket', () => {
       })
       await terminal.printed(/work: connected over UDP/)
       expect(await site.reaches(INNER_V4)).toBe(true)
-      await terminal.printed(/[1-9]\d* B out \(\d+ packets\), [\d.]+ k?B\/s/)
+      await terminal.printed(/[1-9][\d.]* k?B out \(\d+ packets\), [\d.]+ k?B\/s/)
       expect((await site.command(['disconnect'])).exitCode).toBe(0)
       await terminal.printed(/No session of this user is running/)
       // Ctrl-C of the terminal.
