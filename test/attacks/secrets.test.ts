@@ -30,6 +30,8 @@ const LOUDEST = [
 /** The first 128 bits of each key (a salt may follow); SPIs are shorter. */
 const KEY = /(?<![0-9a-f])[0-9a-f]{32}/g
 
+const TICKET_KEYS = 'tickets.key'
+
 /** A secret as it may be written down. */
 function spellings(name: string, bytes: Uint8Array): [string, string][] {
   const buffer = Buffer.from(bytes)
@@ -133,6 +135,9 @@ ip route add ${INNER_V4} dev "$TUNDEV"
       ...spellings('the password in UTF-16', Buffer.from(PASSWORD, 'utf16le')),
       ...spellings('the hash of the password', ntPasswordHash(Buffer.from(PASSWORD))),
       ...spellings('the pre-shared key', Buffer.from(PSK)),
+      ...(
+        (await readFile(join(site.directory, 'gateway-0', 'gateway', TICKET_KEYS), 'utf8')).match(KEY) ?? []
+      ).flatMap((hex, index) => spellings(`ticket key ${index}`, Buffer.from(hex, 'hex'))),
       ...[...dumped].flatMap((hex, index) => spellings(`session key ${index}`, Buffer.from(hex, 'hex'))),
       ...privateKeys.map((pem, index): [string, string] => [
         `private key ${index}`,
@@ -185,8 +190,12 @@ ip route add ${INNER_V4} dev "$TUNDEV"
     const folder = join(site.directory, 'client')
     expect(found(await allSecrets(), await treeOf(folder))).toEqual([])
     expect((await stat(folder)).mode & 0o077).toBe(0)
-    // With a certificate of its own the gateway keeps nothing at all.
-    await expect(readdir(join(site.directory, 'gateway-0'))).rejects.toThrow(/ENOENT/)
+    // The gateway keeps what its session tickets are sealed with, and nothing else.
+    const vault = join(site.directory, 'gateway-0', 'gateway')
+    expect(await readdir(vault)).toEqual([TICKET_KEYS])
+    expect((await stat(vault)).mode & 0o077).toBe(0)
+    expect((await stat(join(vault, TICKET_KEYS))).mode & 0o077).toBe(0)
+    expect(found(await allSecrets(), await treeOf(vault))).toEqual(['ticket key 0 in hex'])
   })
 
   it('are in no error: a wrong password, a key that is none, a file with another password', async () => {
