@@ -4,7 +4,8 @@
  * the process that built it, however that ends.
  * @module
  */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createCertificateAuthority, issueServerCertificate } from '../crypto/certificate-authority.ts'
@@ -54,6 +55,8 @@ const IKESTREAM = packageFile('bin/ikestream.js')
 const TOOL = packageFile('dist/lab/tool.js')
 const START_TIMEOUT_MS = 30_000
 const HOUR_MS = 3_600_000
+const SCRATCH_PREFIX = 'ikestream-lab-'
+const LEFTOVER_AGE_MS = HOUR_MS
 
 export class Lab {
   readonly network: LabNetwork
@@ -80,7 +83,8 @@ export class Lab {
    */
   static async open(network: LabNetwork, settings: LabSettings): Promise<Lab> {
     const wanted = { ...network.settings, ...withoutUndefined(settings), seed: settings.seed }
-    const directory = await mkdtemp(join(tmpdir(), 'ikestream-lab-'))
+    await removeLeftovers()
+    const directory = await mkdtemp(join(tmpdir(), `${SCRATCH_PREFIX}${process.pid}-`))
     const hotel = await openHotel(network, wanted).catch(async (error: unknown) => {
       await rm(directory, { recursive: true, force: true })
       throw error
@@ -338,6 +342,20 @@ export class Lab {
       IKESTREAM_CAFILE: this.#path('ca.pem'),
       IKESTREAM_TLS_CAFILE: this.#path('ca.pem')
     }
+  }
+}
+
+/** Folders of labs that were killed; a process of this number may also be in another container that shares the folder. */
+async function removeLeftovers(): Promise<void> {
+  for (const name of await readdir(tmpdir()).catch(() => [])) {
+    const pid = name.startsWith(SCRATCH_PREFIX)
+      ? /^\d+/.exec(name.slice(SCRATCH_PREFIX.length))?.[0]
+      : undefined
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue
+    const path = join(tmpdir(), name)
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
+    if (Date.now() - mtimeMs > LEFTOVER_AGE_MS)
+      await rm(path, { recursive: true, force: true }).catch(() => undefined)
   }
 }
 

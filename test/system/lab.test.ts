@@ -4,19 +4,20 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { expect, it } from 'vitest'
 import { LAB_NETWORKS } from '../../src/lab/networks.ts'
 import { IKESTREAM } from '../support/ikestream-process.ts'
 import { describeWith } from '../support/require.ts'
 import { tryCommand } from '../support/run-command.ts'
+import { scratchDirectory } from '../support/run-directory.ts'
 import { waitUntil } from '../support/wait-until.ts'
 
 /** Most of the time is waiting for what does not answer. */
 const JOBS = '6'
 const LIMIT_MS = 240_000
 
-const env = { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), NO_COLOR: '1' }
+const scratch = await scratchDirectory('lab')
+const env = { PATH: process.env['PATH'] ?? '', HOME: scratch, TMPDIR: scratch, NO_COLOR: '1' }
 const lab = (...args: readonly string[]): string[] => [process.execPath, IKESTREAM, 'lab', ...args]
 
 interface ResultLine {
