@@ -8,14 +8,15 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { PROFILES, type Profile } from './model/plan.ts'
 import { type Outcome, simulate } from './model/simulation.ts'
-import { count, describe, emptyTally } from './model/tally.ts'
+import { count, describe, emptyTally, type Tally } from './model/tally.ts'
 
-const USAGE = `Usage: npm run sim -- [--seeds N] [--from N] [--profile NAME] [--workers N] [--json]
+const USAGE = `Usage: npm run sim -- [--seeds N] [--from N] [--minutes N] [--profile NAME] [--workers N] [--json]
        npm run sim -- --seed N [--profile NAME] [--trace]
 
   --seeds N       worlds to simulate (default 1000)
   --from N        first seed (default 1)
   --profile NAME  ${PROFILES.join(', ')}; default: whatever the seed gives
+  --minutes N     begins no more worlds after that time; Ctrl-C does the same
   --workers N     processes (default: one for each processor; 0: this one)
   --json          the figures as one JSON document
   --seed N        one world again, exactly as it was
@@ -30,7 +31,17 @@ interface Wish {
   readonly profile: Profile | undefined
 }
 
+interface Amount {
+  readonly from: number
+  readonly seeds: number
+  readonly workers: number
+  /** 0: for as long as it takes. */
+  readonly minutes: number
+}
+
 async function work(): Promise<void> {
+  // Ctrl-C reaches every process: what was begun is still counted.
+  process.on('SIGINT', () => undefined)
   process.on('message', (wishes: readonly Wish[]) => void simulateAll(wishes))
 }
 
@@ -39,10 +50,18 @@ async function simulateAll(wishes: readonly Wish[]): Promise<void> {
   process.send?.('done')
 }
 
-async function simulateMany(first: number, seeds: number, workers: number, profile?: Profile) {
+async function simulateMany(
+  { from, seeds, workers, minutes }: Amount,
+  profile: Profile | undefined
+): Promise<Tally> {
   const tally = emptyTally()
-  let next = first
-  const end = first + seeds
+  let next = from
+  let end = from + seeds
+  const stop = (): void => {
+    end = next
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop)
+  if (minutes > 0) setTimeout(stop, minutes * 60_000).unref()
   const take = (): Wish[] => {
     const batch = Array.from({ length: Math.min(BATCH, end - next) }, (_, index) => ({
       seed: next + index,
@@ -93,6 +112,7 @@ async function main(): Promise<number> {
       seeds: { type: 'string', default: '1000' },
       from: { type: 'string', default: '1' },
       profile: { type: 'string' },
+      minutes: { type: 'string', default: '0' },
       workers: { type: 'string', default: String(availableParallelism()) },
       json: { type: 'boolean', default: false },
       seed: { type: 'string' },
@@ -106,20 +126,22 @@ async function main(): Promise<number> {
     return 0
   }
   const profile = PROFILES.find((name) => name === values.profile)
-  const numbers = [values.seeds, values.from, values.workers, values.seed ?? '1'].map(Number)
+  const numbers = [values.seeds, values.from, values.workers, values.seed ?? '1', values.minutes].map(Number)
   const isWrong = numbers.some((number) => !Number.isInteger(number) || number < 0)
   if (values.help || isWrong || (values.profile !== undefined && profile === undefined)) {
     console.log(USAGE)
     return values.help ? 0 : 64
   }
-  const [seeds = 1, from = 1, workers = 1, seed = 1] = numbers
+  const [seeds = 1, from = 1, workers = 1, seed = 1, minutes = 0] = numbers
   if (values.seed !== undefined) return simulateOne(seed, values.trace, profile)
   const startedAt = performance.now()
-  const tally = await simulateMany(from, seeds, workers, profile)
+  const tally = await simulateMany({ from, seeds, workers, minutes }, profile)
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   if (values.json) console.log(JSON.stringify({ from, seeds, seconds, ...tally }, undefined, 2))
   else
-    console.log(`seeds ${from} to ${from + seeds - 1} in ${seconds} s\n${describe(tally, LINES_OF_FAILURES)}`)
+    console.log(
+      `seeds ${from} to ${from + tally.worlds - 1} in ${seconds} s\n${describe(tally, LINES_OF_FAILURES)}`
+    )
   return tally.failures.length > 0 ? 1 : 0
 }
 

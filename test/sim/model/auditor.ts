@@ -38,6 +38,7 @@ const EXCUSED_MS = 10_000
 export interface WatchedChild {
   readonly owner: WatchedSession
   readonly parameters: ChildSaParameters
+  readonly upAt: number
   isUp: boolean
   /** Sent on, by this end. */
   isActive: boolean
@@ -98,6 +99,8 @@ export class Auditor {
   readonly #highest: Record<Side, Map<number, number>> = { client: new Map(), gateway: new Map() }
   readonly #ikeSent: Record<Side, Set<string>> = { client: new Set(), gateway: new Set() }
   readonly #refused: { readonly child: WatchedChild; readonly what: string; readonly at: number }[] = []
+  #isTakeoverUnheard = false
+  #writtenOffAt = Number.NEGATIVE_INFINITY
   readonly #byMessageId = new Map<string, string>()
 
   constructor(world: World) {
@@ -106,6 +109,16 @@ export class Auditor {
 
   setEnd(side: Side, end: End): void {
     this.#ends[side] = end
+  }
+
+  /**
+   * Another node goes on with the sessions. When the client has not heard of the takeover before, the numbers that it is asked to leave
+   * out are fewer than those which two takeovers have written off: until a rekeying its packets are refused (see docs/RELIABILITY.md).
+   */
+  takenOver(): void {
+    this.excusedAt = this.#world.now
+    if (this.#isTakeoverUnheard) this.#writtenOffAt = this.#world.now
+    this.#isTakeoverUnheard = true
   }
 
   /** A process of this machine ended without a word; another one may begin. */
@@ -183,6 +196,9 @@ export class Auditor {
         this.#world.note(`${side} child-down`, `${hex(output.spiIn)} ${output.reason}`)
         return
       }
+      case 'replay-counter-sync':
+        this.#isTakeoverUnheard = false
+        return
       case 'spi-claimed':
         watched.claimed.add(output.spi)
         return
@@ -214,7 +230,14 @@ export class Auditor {
     const others = [...watched.children.values()].filter(({ isUp }) => isUp)
     if (others.some(({ parameters }) => parameters.childId !== child.childId)) this.sawExpiry = true
     const parameters = { ...child, inbound: copyOf(child.inbound), outbound: copyOf(child.outbound) }
-    const one = { owner: watched, parameters, isUp: true, isActive: false, downReason: undefined }
+    const one = {
+      owner: watched,
+      parameters,
+      isUp: true,
+      isActive: false,
+      downReason: undefined,
+      upAt: this.#world.now
+    }
     watched.children.set(spi, one)
     this.#children[side].set(spi, one)
     this.#byOutbound[side].set(child.outbound.spi, one)
@@ -356,6 +379,7 @@ export class Auditor {
     // SAs of a process that has gone, or of a session that was replaced.
     if (child.owner.isClosed || ageMs > TIMELY_MS) return undefined
     if (this.#world.now - this.excusedAt < EXCUSED_MS) return undefined
+    if (side === 'gateway' && child.upAt <= this.#writtenOffAt) return undefined
     if (this.#ends[side]?.takes(child.owner.session) !== true) return undefined
     return child.isUp ? 'keys' : 'no-loss'
   }

@@ -146,7 +146,7 @@ export class GatewayMachine implements GatewaySide {
   async takeOver(): Promise<void> {
     this.#isOff = false
     const store = this.#store
-    this.#auditor.excusedAt = this.#world.now
+    this.#auditor.takenOver()
     await this.#begin()
     const core = this.core
     if (core === undefined || store === undefined) return
