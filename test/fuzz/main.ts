@@ -36,6 +36,8 @@ interface Line extends RunResult {
   readonly name: string
   readonly growthBytes: number
   readonly keptBytes: number
+  /** Of the process: what others do with the machine does not count. */
+  readonly cpuMs: number
 }
 
 const { values } = parseArgs({
@@ -145,7 +147,9 @@ async function measured(
     const { heapUsed, external } = process.memoryUsage()
     peak = Math.max(peak, heapUsed + external)
   }
+  const cpuBefore = process.cpuUsage()
   const result = await runTarget(target, limits, { begin, check })
+  const { user, system } = process.cpuUsage(cpuBefore)
   check()
   collectGarbage()
   const after = process.memoryUsage()
@@ -153,7 +157,8 @@ async function measured(
     ...result,
     name: target.name,
     growthBytes: peak - usedBefore,
-    keptBytes: after.heapUsed + after.external - usedBefore
+    keptBytes: after.heapUsed + after.external - usedBefore,
+    cpuMs: (user + system) / 1000
   }
 }
 
@@ -184,22 +189,35 @@ function mib(bytes: number): string {
 
 function cells(values: readonly string[]): string {
   const [name = '', ...rest] = values
-  return name.padEnd(28) + rest.map((cell) => cell.padStart(12)).join('')
+  return name.padEnd(25) + rest.map((cell) => cell.padStart(11)).join('')
 }
 
 function header(): string {
-  return cells(['target', 'executions', 'per second', 'MB/s', 'slowest ms', 'peak MiB', 'kept MiB'])
+  return cells([
+    'target',
+    'executions',
+    'per second',
+    'per CPU s',
+    'MB/s',
+    'slowest ms',
+    'which one',
+    'peak MiB',
+    'kept MiB'
+  ])
 }
 
-function row({ name, executions, elapsedMs, inputBytes, slowestMs, growthBytes, keptBytes }: Line): string {
+function row(line: Line): string {
+  const { name, executions, elapsedMs, cpuMs, inputBytes, slowestMs, slowestIteration } = line
   return cells([
     name,
     String(executions),
     Math.round((executions * 1000) / elapsedMs).toString(),
+    Math.round((executions * 1000) / cpuMs).toString(),
     (inputBytes / elapsedMs / 1000).toFixed(1),
     slowestMs.toFixed(1),
-    mib(growthBytes),
-    mib(Math.max(0, keptBytes))
+    slowestIteration < 0 ? '' : String(slowestIteration),
+    mib(line.growthBytes),
+    mib(Math.max(0, line.keptBytes))
   ])
 }
 
@@ -209,6 +227,7 @@ function total(lines: readonly Line[]): string {
     name: `${lines.length} targets`,
     executions: sum(({ executions }) => executions),
     elapsedMs: sum(({ elapsedMs }) => elapsedMs),
+    cpuMs: sum(({ cpuMs }) => cpuMs),
     inputBytes: sum(({ inputBytes }) => inputBytes),
     slowestMs: Math.max(0, ...lines.map(({ slowestMs }) => slowestMs)),
     slowestIteration: -1,
