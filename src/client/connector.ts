@@ -34,8 +34,8 @@ export interface ClimbWish {
   readonly remembered?: RememberedPath | undefined
   /** It is the first of the session: there is no other SA that has to live on. */
   readonly isFirst?: boolean
-  /** To resume the session that was lost. */
-  readonly ticket?: SessionTicket | undefined
+  /** To resume the session that was lost; asked whenever an IKE session begins. */
+  readonly ticket?: (() => SessionTicket | undefined) | undefined
   /** Another gateway than the one that the user named. */
   readonly destination?: Destination | undefined
   /** How long it may take; Infinity: for ever. */
@@ -170,7 +170,7 @@ export class Connector {
       clock,
       log,
       open: (candidate, abort) => open(candidate, abort, OPEN_TIMEOUT_MS),
-      makeSession: () => factory.make(preferred, this.#wishes(destination, ticket, isFirst)),
+      makeSession: () => factory.make(preferred, this.#wishes(destination, ticket?.(), isFirst)),
       onReport: (report) => {
         if (report.outcome === 'answered') onAnswer()
         this.#report(report)

@@ -69,11 +69,16 @@ export class Reconnection {
     const over = new AbortController()
     const signal = AbortSignal.any([this.#signal, over.signal])
     const hurry = new Bell()
+    let isGone = false
+    hurry.listen(() => {
+      isGone = true
+    })
     const climbing = this.#connector.connect(
       {
         order,
         remembered,
-        ticket,
+        // With a ticket the gateway ends the old SA, which is worth more as long as it may live (RFC 5723 section 4.3.4).
+        ticket: () => (isGone || link.forgotten ? ticket : undefined),
         preferred: this.#environment.tunnel.virtualAddresses,
         timeoutMs: this.#options.reconnectTimeoutMs,
         signal
@@ -83,13 +88,22 @@ export class Reconnection {
     const moving = this.#keepMoving(link, candidates, signal, hurry)
     const startedAt = clock.now()
     const first = await Promise.race([climbing.catch(() => undefined), whenMoved(moving)])
-    if (first !== undefined && link.driver.session.lastHeardAt > startedAt) {
+    const isReplaced = first !== undefined && first.link.info.byTicket
+    if (first !== undefined && !isReplaced && link.driver.session.lastHeardAt > startedAt) {
       // The old SA is heard again, too, and is about to follow: it is worth more.
       await Promise.race([moving, pause(OLD_GRACE_MS, clock, this.#signal).catch(() => undefined)])
     }
     over.abort()
     const [fresh, move] = await Promise.allSettled([climbing, moving])
     const moved = move.status === 'fulfilled' ? move.value : undefined
+    // The gateway has let go of the old SA for this one.
+    if (fresh.status === 'fulfilled' && fresh.value.link.info.byTicket) {
+      if (moved !== undefined && moved.transport !== link.transport) {
+        link.driver.detach(moved.transport)
+        void moved.transport.close(0)
+      }
+      return { fresh: fresh.value }
+    }
     if (moved !== undefined) {
       // Both at the same moment: what is known to carry the tunnel's addresses stays.
       if (fresh.status === 'fulfilled')

@@ -50,6 +50,26 @@ describe('a session whose gateway gives tickets', () => {
     await finish()
   })
 
+  it('presents no ticket as long as the gateway may still have the SA, which that would end', async () => {
+    const { site, clock, connected, moved, of, tunnel, counted, finish } = withTickets({
+      options: { reconnectTimeoutMs: 600_000 }
+    })
+    await connected()
+    tunnel.startTraffic()
+    const [session] = site.sessions
+    for (const kind of ['udp', 'tcp', 'tls'] as const)
+      Object.assign(site.weather[kind], { ike: false, esp: false })
+    await clock.advance(40_000)
+    expect(of('reconnecting')).toHaveLength(1)
+    for (const kind of ['udp', 'tcp', 'tls'] as const)
+      Object.assign(site.weather[kind], { ike: true, esp: true })
+    expect(await moved(1)).toBe(true)
+    expect(of('resumed')).toEqual([])
+    expect(counted.authentications).toBeLessThanOrEqual(2)
+    expect(session?.state).toBe('ESTABLISHED')
+    await finish()
+  })
+
   it.each([
     ['another key', { gateway: { tickets: vault(2) } }],
     ['no tickets', { gateway: { tickets: undefined } }]
