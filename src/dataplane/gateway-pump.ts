@@ -9,7 +9,6 @@ import type { PeerLink, PeerObserver } from './peer-link.ts'
 import { PeerTable } from './peer-table.ts'
 import { type PumpStats, sumStats } from './stats.ts'
 import { type PeerRouter, TunSide, type TunSideOptions } from './tun-side.ts'
-import { warmUp } from './warm-up.ts'
 
 export class GatewayPump {
   readonly #side: TunSide
@@ -67,7 +66,6 @@ export class GatewayPump {
   }
 
   resume(): void {
-    warmUp()
     this.#side.resume()
   }
 

@@ -9,7 +9,6 @@ import type { Transport } from '../transport/types.ts'
 import type { InnerInspector, PeerLink, PeerObserver } from './peer-link.ts'
 import { type PumpStats, sumStats } from './stats.ts'
 import { TunSide, type TunSideOptions } from './tun-side.ts'
-import { warmUp } from './warm-up.ts'
 
 export interface PumpOptions extends TunSideOptions {
   readonly sad: Sad
@@ -92,7 +91,6 @@ export class Pump {
   }
 
   resume(): void {
-    warmUp()
     this.#side.resume()
   }
 
