@@ -5,9 +5,8 @@
  */
 import type { VpnSession } from '../../../src/client/session.ts'
 import { AuthenticationError } from '../../../src/errors.ts'
-import type { SessionInfo } from '../../../src/ike/session.ts'
 import { Attacker } from './attacker.ts'
-import { Auditor, hex, type WatchedChild } from './auditor.ts'
+import { Auditor } from './auditor.ts'
 import { ClientMachine } from './client-machine.ts'
 import type { FaultCounts } from './faults.ts'
 import { GatewayMachine } from './gateway-machine.ts'
@@ -15,6 +14,7 @@ import { InnerTraffic } from './inner-traffic.ts'
 import { Network } from './network.ts'
 import { type Plan, type Profile, planOf } from './plan.ts'
 import { Trouble } from './trouble.ts'
+import { ORPHAN_MS, Watch } from './watch.ts'
 import { World } from './world.ts'
 
 /** On a network without faults: the ladder, IKE_SA_INIT, IKE_AUTH, and the first question answered. */
@@ -29,26 +29,10 @@ const BACK_MS = 110_000
 const REST_MS = 240_000
 /** A clean end: DELETE and its answer. */
 const END_MS = 10_000
-/** The gateway keeps an SA without a path for five minutes (RFC 4555 section 3.11), after it has asked whether its peer lives. */
-const ORPHAN_MS = 400_000
-/** The same for the client, of time in which it could have found out. */
-const CLIENT_ORPHAN_MS = 90_000
 const LOOK_MS = 1_000
 const COMPARE_MS = 17
 /** Packets that were overtaken are there by then. */
 const LATE_MS = 1_500
-/** More than any sound session of these needs. */
-const LIMITS = {
-  sessions: 16,
-  children: 24,
-  'half-open': 16,
-  streams: 48,
-  paths: 512,
-  transports: 32,
-  timers: 256,
-  queuedBytes: 4_194_304
-} as const
-
 export interface Outcome {
   readonly seed: number
   readonly profile: Profile
@@ -84,7 +68,7 @@ export class Simulation {
   readonly plan: Plan
   readonly trouble: Trouble
   readonly #options: SimulationOptions
-  readonly #missingSince = new Map<WatchedChild, number>()
+  readonly #watch: Watch
   #client: ClientMachine | undefined
   #clients = 0
   #isStriking = false
@@ -115,6 +99,13 @@ export class Simulation {
       () => this.#client?.tun,
       () => this.gateway.tun
     )
+    this.#watch = new Watch({
+      world: this.world,
+      network: this.network,
+      auditor: this.auditor,
+      gateway: this.gateway,
+      client: () => this.client
+    })
     this.trouble = new Trouble(this.world, this.plan, {
       network: this.network,
       gateway: this.gateway,
@@ -180,7 +171,7 @@ export class Simulation {
     }
     this.#backAfterMs = world.now - calmAt
     if (!(await this.#until(REST_MS, () => this.#agrees())))
-      world.broken('agreement', `${this.#disagreement()} after ${REST_MS} ms without faults`)
+      world.broken('agreement', `${this.#watch.disagreement()} after ${REST_MS} ms without faults`)
     await this.#end()
   }
 
@@ -301,72 +292,9 @@ export class Simulation {
   #look(): void {
     this.world.clock.setTimer(LOOK_MS, () => {
       this.auditor.look()
-      this.#lookAtBeliefs()
-      this.#lookAtLeaks()
-      this.#lookAtMemory()
+      this.#watch.look()
       this.#look()
     })
-  }
-
-  /** Every SA that one end believes in is known to the other, or given up within its bound. */
-  #lookAtBeliefs(): void {
-    const { auditor, network, client, gateway } = this
-    const couldTell =
-      network.filters.size === 0 &&
-      network.clientAddress !== undefined &&
-      client.clock.isRunning &&
-      gateway.isServing
-    const held = client.children
-    const mine = auditor.childrenOf('client').filter((child) => held.has(child.parameters.inbound.spi))
-    for (const child of [...mine, ...auditor.childrenOf('gateway')]) {
-      if (auditor.otherHalf(child) !== undefined) {
-        this.#missingSince.delete(child)
-        continue
-      }
-      const isClient = child.owner.side === 'client'
-      if (isClient && !couldTell) {
-        this.#missingSince.delete(child)
-        continue
-      }
-      const since = this.#missingSince.get(child) ?? this.world.now
-      this.#missingSince.set(child, since)
-      const forMs = this.world.now - since
-      if (forMs > (isClient ? CLIENT_ORPHAN_MS : ORPHAN_MS))
-        this.world.broken('beliefs', `the ${child.owner.side} believed for ${forMs} ms in an SA of its own`)
-    }
-  }
-
-  /** What the data plane holds, its engine has set up and not taken down. */
-  #lookAtLeaks(): void {
-    const { auditor, client } = this
-    const up = new Set(auditor.childrenOf('client').map(({ parameters }) => parameters.inbound.spi))
-    // At its end it forgets all of them together.
-    for (const spi of client.session.stopping ? [] : client.children)
-      if (!up.has(spi)) this.world.broken('spis', `the client still holds ${hex(spi)}, which is down`)
-  }
-
-  #lookAtMemory(): void {
-    const { gateway, client, auditor } = this
-    const { core } = gateway
-    const queued = [...client.connections, ...gateway.connections].reduce(
-      (sum, one) => sum + one.queuedBytes,
-      0
-    )
-    const { responder } = core ?? {}
-    const sizes: Record<keyof typeof LIMITS, number> = {
-      sessions: responder?.sessions.length ?? 0,
-      'half-open': responder?.halfOpen ?? 0,
-      children: Math.max(auditor.childrenOf('client').length, auditor.childrenOf('gateway').length),
-      streams: core?.carriers.streamCount ?? 0,
-      paths: gateway.pathCount,
-      transports: client.connections.size + this.network.socketCount,
-      timers: Math.max(client.clock.armed, gateway.clock?.armed ?? 0),
-      queuedBytes: queued
-    }
-    for (const [what, limit] of Object.entries(LIMITS)) {
-      const size = sizes[what as keyof typeof LIMITS]
-      if (size > limit) this.world.broken('memory', `${size} ${what}, and ${limit} are enough`)
-    }
   }
 
   /** Looks now and then: it takes longer than most events. */
@@ -374,42 +302,8 @@ export class Simulation {
     const { now } = this.world
     if (now - this.#comparedAt < COMPARE_MS) return false
     this.#comparedAt = now
-    return this.#disagreement() === undefined
+    return this.#watch.disagreement() === undefined
   }
-
-  /** @returns in what the two ends do not agree just now; undefined: in nothing */
-  #disagreement(): string | undefined {
-    const { client, gateway, auditor } = this
-    const session = client.ike
-    if (session === undefined) return 'the client has no session'
-    const mine = auditor.of(session)
-    const ours = auditor.childrenOf('client').filter(({ owner }) => owner === mine)
-    if (ours.length === 0) return 'the client has no Child SA'
-    const halves = ours.map((child) => auditor.otherHalf(child))
-    const peer = halves.find((half) => half !== undefined)?.owner.session
-    if (peer === undefined) return 'a Child SA of the client has no other half'
-    const [a, b] = [session.info(), peer.info()]
-    const [here, there] = [spisOf(a, 'spiIn', 'spiOut'), spisOf(b, 'spiOut', 'spiIn')]
-    if (here !== there) return `the client has the Child SAs ${here}, the gateway ${there}`
-    for (const info of [a, b]) {
-      if (info.state !== 'ESTABLISHED') return `an IKE SA is ${info.state}`
-      if (info.predecessors.length > 0) return 'a replaced IKE SA was left behind'
-      if (info.tasksActive.length + info.tasksQueued.length > 0) return `${info.tasksActive.join()} goes on`
-    }
-    if (a.initiatorSpi !== b.initiatorSpi || a.responderSpi !== b.responderSpi) return 'different IKE SAs'
-    if (a.nextRequestId !== b.expectedRequestId || b.nextRequestId !== a.expectedRequestId)
-      return 'the Message IDs differ'
-    return gateway.isServing === true ? undefined : 'the gateway is not there'
-  }
-}
-
-/** Those that are not about to go. */
-function spisOf({ childSas }: SessionInfo, first: 'spiIn' | 'spiOut', second: 'spiIn' | 'spiOut'): string {
-  return childSas
-    .filter(({ state }) => state !== 'DELETED')
-    .map((child) => `${child[first]}/${child[second]}`)
-    .sort()
-    .join(' ')
 }
 
 export function simulate(options: SimulationOptions): Promise<Outcome> {
