@@ -88,7 +88,7 @@ export class Reconnection {
     const moving = this.#keepMoving(link, candidates, signal, hurry)
     const startedAt = clock.now()
     const first = await Promise.race([climbing.catch(() => undefined), whenMoved(moving)])
-    const isReplaced = first !== undefined && first.link.info.byTicket
+    const isReplaced = first?.link.info.byTicket
     if (first !== undefined && !isReplaced && link.driver.session.lastHeardAt > startedAt) {
       // The old SA is heard again, too, and is about to follow: it is worth more.
       await Promise.race([moving, pause(OLD_GRACE_MS, clock, this.#signal).catch(() => undefined)])

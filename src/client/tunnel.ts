@@ -15,22 +15,18 @@ import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import type { InnerCapture } from '../dataplane/peer-link.ts'
 import { Pump } from '../dataplane/pump.ts'
 import type { PumpStats } from '../dataplane/stats.ts'
-import { InternalError } from '../errors.ts'
 import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
-import type { ConfigConflict, InnerNetwork, TunnelConfig } from '../host/types.ts'
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
-import type { Logger } from '../log.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Tun } from '../tun/types.ts'
 import { addressToBytes } from '../wire/address.ts'
 import { formatTrafficSelector } from '../wire/traffic-selectors.ts'
+import { HostSide, type HostSideEnvironment } from './host-side.ts'
 import { InnerProbes } from './inner-probes.ts'
 import type { KeyTables } from './key-tables.ts'
 import type { ConnectOptions } from './options.ts'
 import { PathSize } from './path-size.ts'
-import { networksOf } from './tunnel-networks.ts'
-import type { PlacedConfig, TunnelPlace } from './tunnel-place.ts'
 import type { TrafficCounters } from './watchdog.ts'
 
 /** What a Child SA has carried, in ESP packets and their bytes. */
@@ -58,23 +54,17 @@ export interface TunnelReport {
   readonly dataPath: DataPathFacts
 }
 
-export interface TunnelEnvironment {
-  readonly log: Logger
+export interface TunnelEnvironment extends HostSideEnvironment {
   readonly random: RandomSource
   readonly now: () => number
-  readonly place: TunnelPlace
   readonly keyTables: KeyTables | undefined
   readonly capture: InnerCapture | undefined
   /** Bytes and packets after which a Child SA is rekeyed. */
   readonly softLimits: SoftLimits
-  /** All addresses of the gateway that are known: packets to any of them stay outside the tunnel. */
-  readonly gatewayAddresses: () => readonly string[]
   readonly onSoftLimit: (spiIn: number) => void
   readonly onDeviceGone: (reason: string) => void
 }
 
-/** As many as a loop of gateways may have, several addresses each. */
-const MAX_ALSO_OUTSIDE = 32
 const LEAST_IPV6_MTU = 1280
 const LEAST_IPV4_MTU = 576
 
@@ -84,14 +74,9 @@ export class Tunnel {
   readonly #tun: Tun
   readonly #sad: Sad
   readonly #pump: Pump
-  #applied: PlacedConfig | undefined
+  readonly #host: HostSide
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
-  #pinned: readonly string[] = []
-  /** Addresses of gateways that others have sent us to, the last first. */
-  #alsoOutside: readonly string[] = []
-  /** What the host was last told of the inner network. */
-  #network = ''
   #mtu = STREAM_TUNNEL_MTU
   readonly #probes: InnerProbes
   /** Questions of ours; and those of them that nobody has to answer. */
@@ -121,6 +106,7 @@ export class Tunnel {
     this.#options = options
     this.#environment = environment
     this.#tun = tun
+    this.#host = new HostSide(options, environment)
     this.#sad = new Sad({ random: environment.random, softLimits: environment.softLimits })
     this.#pump = new Pump({
       tun,
@@ -212,9 +198,9 @@ export class Tunnel {
       transport: this.#transport,
       interface: this.#tun.name,
       mtu: this.#mtu,
-      dns: this.#applied === undefined || !this.#options.dns ? [] : (this.#info?.config?.dns ?? []),
-      dnsMode: this.#applied?.dnsMode ?? null,
-      notes: this.#applied?.conflicts.map(({ message }) => message) ?? [],
+      dns: !this.#host.isApplied || !this.#options.dns ? [] : (this.#info?.config?.dns ?? []),
+      dnsMode: this.#host.dnsMode,
+      notes: this.#host.notes,
       traffic: this.#pump.stats,
       children: new Map(children),
       dataPath: this.dataPathFacts
@@ -274,8 +260,7 @@ export class Tunnel {
 
   /** Packets to these addresses must not go into the tunnel: a gateway may be there. */
   async keepOutside(addresses: readonly string[]): Promise<void> {
-    this.#alsoOutside = [...new Set([...addresses, ...this.#alsoOutside])].slice(0, MAX_ALSO_OUTSIDE)
-    if (this.#transport !== undefined) await this.#updatePinned(this.#transport)
+    await this.#host.keepOutside(addresses, this.#transport)
   }
 
   /** Where ESP goes from now on. */
@@ -285,7 +270,7 @@ export class Tunnel {
     this.#pathLimit = Number.POSITIVE_INFINITY
     this.#fitMtu()
     this.#measure()
-    if (transport !== undefined) void this.#updatePinned(transport)
+    if (transport !== undefined) void this.#host.updatePinned(transport)
   }
 
   /**
@@ -317,11 +302,10 @@ export class Tunnel {
     if (before === undefined) {
       this.#mtu = this.#mtuFor(transport)
       this.#pump.setMtu(this.#mtu)
-      this.#pinned = this.#outside(transport)
-      await this.#applyFirst(info, transport)
+      await this.#host.apply(this.#tun.name, this.#mtu, { info, child: this.#newestChild, transport })
     } else {
       this.#fitMtu()
-      await this.#reconfigure(info, transport)
+      await this.#host.adjust({ info, child: this.#newestChild, transport })
     }
     this.#measure()
     this.#askSize()
@@ -333,96 +317,16 @@ export class Tunnel {
    * @returns true if it leads another way now
    */
   async repin(): Promise<boolean> {
-    // A script that sets routes would be called again for each of its own changes.
-    if (this.#options.script !== undefined) return false
-    const changed = await this.#applied?.repin()
-    return changed !== undefined && changed.length > 0
+    return this.#host.repin()
   }
 
   /** Takes everything back. Never rejects: what could not be undone is logged and stays in the journal. */
   async close(): Promise<void> {
     this.#pump.stop()
-    try {
-      await this.#applied?.undo()
-    } catch (error) {
-      this.#complain(error)
-    }
+    await this.#host.undo()
     this.#tun.release()
     this.#sad.clear()
     await this.#environment.place.close().catch((error) => this.#complain(error))
-  }
-
-  async #applyFirst(info: EstablishedInfo, transport: Transport): Promise<void> {
-    const { script, netns } = this.#options
-    const { place } = this.#environment
-    const network = this.#innerNetwork(info)
-    const config: TunnelConfig = {
-      interface: this.#tun.name,
-      netns,
-      ...network,
-      mtu: this.#mtu,
-      // Inside a namespace of its own the tunnel cannot swallow the gateway's packets; a script is told in any case.
-      pinned: place.isolated && script === undefined ? [] : this.#pinned
-    }
-    this.#network = JSON.stringify(network)
-    this.#applied = await place.configure(config)
-    this.#tell(this.#applied.conflicts, transport)
-  }
-
-  #innerNetwork(info: EstablishedInfo): InnerNetwork {
-    const child = this.#newestChild
-    if (child === undefined)
-      throw new InternalError('no-child-sa', 'There is no Child SA to make routes from.')
-    const { localTs, remoteTs } = child.parameters
-    const assigned = info.config?.addresses ?? []
-    // Without virtual addresses the local selectors that are single hosts are ours.
-    const addresses =
-      assigned.length > 0
-        ? assigned
-        : networksOf(localTs)
-            .filter((cidr) => /\/(32|128)$/.test(cidr))
-            .map((cidr) => hostAddress(cidr))
-    const routes = networksOf(remoteTs)
-    return {
-      addresses,
-      routes: this.#options.routes ? routes : [],
-      dns: this.#options.dns ? dnsSettings(info, routes) : undefined
-    }
-  }
-
-  /** A fresh SA may come with other addresses, other selectors, other name servers. */
-  async #reconfigure(info: EstablishedInfo, transport: Transport): Promise<void> {
-    const network = this.#innerNetwork(info)
-    const text = JSON.stringify(network)
-    if (text === this.#network) return
-    this.#network = text
-    this.#tell((await this.#applied?.reconfigure(network)) ?? [], transport)
-  }
-
-  #tell(conflicts: readonly ConfigConflict[], transport: Transport): void {
-    for (const { kind, subject, message } of conflicts) {
-      // Another address of the gateway that this machine has no route to is nothing to worry about.
-      const minor = kind === 'gateway-unrouted' && subject !== transport.outerRemote.address
-      this.#environment.log.log(minor ? 'debug' : 'warn', message)
-    }
-  }
-
-  /** The address in use (a proxy's, maybe) and every other that a move may try: they must not go into the tunnel. */
-  #outside(transport: Transport): string[] {
-    const known = this.#environment.gatewayAddresses()
-    return [...new Set([transport.outerRemote.address, ...known, ...this.#alsoOutside])]
-  }
-
-  async #updatePinned(transport: Transport): Promise<void> {
-    if (this.#applied === undefined || this.#environment.place.isolated) return
-    const pinned = this.#outside(transport)
-    if (pinned.join() === this.#pinned.join()) return
-    this.#pinned = pinned
-    try {
-      await this.#applied.updatePinned(pinned)
-    } catch (error) {
-      this.#complain(error)
-    }
   }
 
   /** A path has been taken into use: over UDP it may lose what is long, and nobody may say so. */
@@ -466,7 +370,7 @@ export class Tunnel {
     if (wanted === this.#mtu) return
     this.#mtu = wanted
     this.#pump.setMtu(wanted)
-    this.#applied?.setMtu(wanted).catch((error) => this.#complain(error))
+    this.#host.setMtu(wanted)
   }
 
   #mtuFor(transport: Transport): number {
@@ -485,20 +389,4 @@ export class Tunnel {
   #complain(error: unknown): void {
     this.#environment.log.log('error', error instanceof Error ? error.message : String(error))
   }
-}
-
-function hostAddress(cidr: string): { address: string; prefixLength: number } {
-  const [address = '', length = ''] = cidr.split('/')
-  return { address, prefixLength: Number(length) }
-}
-
-/** With everything in the tunnel, its name servers answer everything; else only the domains that it names. */
-function dnsSettings(
-  info: EstablishedInfo,
-  routes: readonly string[]
-): { servers: readonly string[]; domains: readonly string[]; exclusive: boolean } | undefined {
-  const { dns = [], dnsDomains = [] } = info.config ?? {}
-  if (dns.length === 0) return undefined
-  const full = routes.includes('0.0.0.0/0') || routes.includes('::/0')
-  return { servers: dns, domains: dnsDomains, exclusive: full || dnsDomains.length === 0 }
 }
