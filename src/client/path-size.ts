@@ -2,7 +2,7 @@
  * Finds out how long an inner packet may be where nobody says what is too long: a path over UDP whose ICMP "packet too big" is lost
  * (a black hole, RFC 8899 section 1). Echo requests of several lengths go through the tunnel itself to the first hop behind the
  * gateway; what is not answered, while short ones are, is too long. Answers may be as short as an ICMP error: then only the way
- * there was tested.
+ * there was tested. At first only the longest and a short one are asked with; the rest once somebody has answered.
  *
  * Until something is known, TCP inside is held to segments that pass nearly everywhere: a connection that is opened in the first
  * moment would keep its segment size, and stall. Where nobody answers at all nothing is changed.
@@ -24,6 +24,10 @@ const TICKS_BETWEEN_ROUNDS = 3
 /** So many short ones answered while no long one was: at 20 % loss by chance less than twice in a thousand times. */
 const ENOUGH_ANSWERS = 4
 const MAX_ROUNDS = 10
+/** Of `#lengths`: short ones, before and after somebody has answered; then the longest. */
+const SCOUT = 0
+const SHORT = 1
+const LONGEST = 2
 /** A hop limit that ends right behind the gateway. */
 const FIRST_HOP = 1
 
@@ -36,13 +40,15 @@ export class PathSize {
   /** Told once for each `begin`: the longest that passes, or the limit if nobody can tell. */
   onResult: ((lengthBytes: number) => void) | undefined
   readonly #firstIdentifier: number
-  /** Identifiers in use: the short one, then one for each length. */
+  /** Identifiers in use: the short one of the first questions, that of the others, then one for each length. */
   #lengths: readonly number[] = []
   #answers: number[] = []
   #limit = 0
   #rounds = 0
   #ticksLeft = 0
   #asking = false
+  /** Somebody answers: worth asking about every length. */
+  #sweeping = false
 
   constructor(random: RandomSource) {
     const [a = 0, b = 0] = random.bytes(2)
@@ -63,11 +69,12 @@ export class PathSize {
   /** A path begins. @param limit longest inner packet that is sent at all */
   begin(limit: number): void {
     this.#limit = limit
-    this.#lengths = [SHORT_LENGTH, limit, ...LENGTHS.filter((length) => length < limit)]
+    this.#lengths = [SHORT_LENGTH, SHORT_LENGTH, limit, ...LENGTHS.filter((length) => length < limit)]
     this.#answers = this.#lengths.map(() => 0)
     this.#rounds = 0
     this.#ticksLeft = 0
     this.#asking = true
+    this.#sweeping = false
   }
 
   /** There is nothing to be found out about the path in use. */
@@ -83,12 +90,13 @@ export class PathSize {
       this.#conclude(this.#limit)
       return []
     }
-    // What passes in full need not be asked about in part.
-    const count = this.#rounds === 1 ? 2 : this.#lengths.length
+    // What passes in full need not be asked about in part, nor what nobody answers.
+    const end = this.#sweeping ? this.#lengths.length : LONGEST + 1
     const packets = this.#lengths
-      .slice(1, count)
-      .map((length, index) => this.#question(route, length, index + 1))
-    return [...packets, this.#question(route, SHORT_LENGTH, 0)]
+      .slice(LONGEST, end)
+      .map((length, index) => this.#question(route, length, LONGEST + index))
+    const short = this.#sweeping ? SHORT : SCOUT
+    return [...packets, this.#question(route, SHORT_LENGTH, short)]
   }
 
   /** @param answer what `probeAnswerIn` found */
@@ -97,12 +105,16 @@ export class PathSize {
     const length = this.#lengths[index]
     if (!this.#asking || (answer & ProbeAnswer.ECHO) === 0 || length === undefined) return
     this.#answers[index] = (this.#answers[index] ?? 0) + 1
-    if (length === this.#limit) {
+    if (index === LONGEST) {
       this.#conclude(this.#limit)
       return
     }
-    if ((this.#answers[0] ?? 0) < ENOUGH_ANSWERS) return
-    const passed = this.#lengths.filter((_, at) => at > 0 && (this.#answers[at] ?? 0) > 0)
+    if (!this.#sweeping) {
+      this.#sweeping = true
+      this.#rounds = 0
+    }
+    if ((this.#answers[SHORT] ?? 0) < ENOUGH_ANSWERS) return
+    const passed = this.#lengths.filter((_, at) => at >= LONGEST && (this.#answers[at] ?? 0) > 0)
     if (passed.length > 0) this.#conclude(Math.max(...passed))
   }
 

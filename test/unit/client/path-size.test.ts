@@ -68,6 +68,9 @@ describe('how long a packet may be', () => {
     const short = site(1400, 1320, { delayTicks: 8 })
     short.run(60)
     expect(short.results).toEqual([1320])
+    const satellite = site(1400, 1320, { delayTicks: 20 })
+    satellite.run(100)
+    expect(satellite.results).toEqual([1320])
   })
 
   it('asks over IPv6 with packets of the same lengths', () => {
@@ -78,9 +81,11 @@ describe('how long a packet may be', () => {
   })
 
   it('changes nothing where nobody answers, and then stops being cautious', () => {
-    const { size, results, run } = site(1400, 0)
+    const { size, results, sent, run } = site(1400, 0)
     run(100)
     expect(results).toEqual([1400])
+    // Two a round: there is no use in asking about every length.
+    expect(sent).toHaveLength(20)
     expect(size.caution).toBeUndefined()
   })
 
