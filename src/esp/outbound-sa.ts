@@ -121,12 +121,11 @@ export class OutboundSa {
     if (delta <= 0n) return
     const next = this.sequence + delta
     const last = this.esn ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn
-    if (next >= last) {
-      this.#exhausted = true
-      return
-    }
-    this.#high = Number(next >> 32n)
-    this.#low = Number(next & 0xffff_ffffn)
+    // Also the last number is told to whoever may take over: with AEADs none may be used again.
+    const reached = next < last ? next : last
+    this.#exhausted ||= next >= last
+    this.#high = Number(reached >> 32n)
+    this.#low = Number(reached & 0xffff_ffffn)
   }
 
   /** Overwrites the keys; nothing can be sealed any more. */

@@ -50,14 +50,16 @@ export function takeoverOf(
 const LAST_32 = 2n ** 32n - 1n
 const LAST_64 = 2n ** 64n - 1n
 
-function least(a: bigint, b: bigint): bigint {
-  return a < b ? a : b
+function later({ sequence, esn }: EspSnapshot['inbound'], by: bigint): bigint {
+  const last = esn ? LAST_64 : LAST_32
+  return sequence + by < last ? sequence + by : last
 }
 
 /** @param replayDelta the client will leave out so many numbers: until then nothing of it can be fresh */
 function jumped({ inbound, outbound }: EspSnapshot, replayDelta: bigint): RestoredEsp {
   return {
-    inbound: { ...inbound, sequence: least(inbound.sequence + replayDelta, inbound.esn ? LAST_64 : LAST_32) },
-    outbound: { ...outbound, sequence: outbound.sequence + SEQUENCE_JUMP }
+    inbound: { ...inbound, sequence: later(inbound, replayDelta) },
+    // Numbers that have run out are not begun again: nothing is sealed then until the SA is rekeyed.
+    outbound: { ...outbound, sequence: later(outbound, SEQUENCE_JUMP) }
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { OutboundSa } from '../../../src/esp/outbound-sa.ts'
 import { Sad } from '../../../src/esp/sad.ts'
 import type { ReplicaMessage } from '../../../src/gateway/cluster-node.ts'
 import {
@@ -9,6 +10,7 @@ import {
 import { ClusterReplicator } from '../../../src/gateway/cluster-replicator.ts'
 import { ClusterStore } from '../../../src/gateway/cluster-store.ts'
 import { SEQUENCE_JUMP, takeoverOf } from '../../../src/gateway/cluster-takeover.ts'
+import { EncryptionId, IntegrityId } from '../../../src/wire/ike-constants.ts'
 import { Pair, pathPair } from '../../support/ike-pair.ts'
 import { SeededRandom } from '../../support/seeded-random.ts'
 
@@ -244,6 +246,37 @@ describe('a takeover', () => {
     expect(one?.inbound.sequence).toBe(replayDelta)
     expect(replayDelta).toBe(2n ** 24n)
     expect(ageMs).toBe(2_000)
+  })
+
+  it('never begins again with numbers that were used, however often nodes take over', () => {
+    let { session } = stored()
+    const { path } = stored()
+    const starts: bigint[] = []
+    for (let takeover = 0; takeover < 6; takeover++) {
+      const [one] = takeoverOf(3_000, session, path, true).esp.values()
+      if (one === undefined) throw new Error('there is no SA')
+      const keys = {
+        encryptionId: EncryptionId.AES_GCM_16,
+        encryptionKeyBits: 128,
+        integrityId: IntegrityId.NONE
+      }
+      const encryptionKey = new Uint8Array(20)
+      const integrityKey = new Uint8Array(0)
+      const half = {
+        ...keys,
+        spi: 1,
+        esn: false,
+        encryptionKey,
+        integrityKey,
+        sequence: one.outbound.sequence
+      }
+      const { sequence } = new OutboundSa(half, { bytes: (length) => new Uint8Array(length) })
+      starts.push(sequence)
+      const esp = session.esp.map((other) => ({ ...other, outbound: { ...other.outbound, sequence } }))
+      session = { ...session, esp }
+    }
+    const last = 2n ** 32n - 1n
+    expect(starts).toEqual([1n, 2n, 3n].map((times) => times * SEQUENCE_JUMP).concat([last, last, last]))
   })
 
   it('leaves out more after a long time without news', () => {
