@@ -268,7 +268,7 @@ describe('a takeover', () => {
         esn: false,
         encryptionKey,
         integrityKey,
-        sequence: one.outbound.sequence
+        sequence: one.outbound.sequence ?? 0n
       }
       const { sequence } = new OutboundSa(half, { bytes: (length) => new Uint8Array(length) })
       starts.push(sequence)
