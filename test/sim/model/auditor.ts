@@ -379,7 +379,9 @@ export class Auditor {
     // SAs of a process that has gone, or of a session that was replaced.
     if (child.owner.isClosed || ageMs > TIMELY_MS) return undefined
     if (this.#world.now - this.excusedAt < EXCUSED_MS) return undefined
-    if (side === 'gateway' && child.upAt <= this.#writtenOffAt) return undefined
+    // Before the client has heard of a takeover, what it sends counts as sent again (RFC 6311 section 5).
+    const isWrittenOff = this.#isTakeoverUnheard || child.upAt <= this.#writtenOffAt
+    if (side === 'gateway' && isWrittenOff) return undefined
     if (this.#ends[side]?.takes(child.owner.session) !== true) return undefined
     return child.isUp ? 'keys' : 'no-loss'
   }
