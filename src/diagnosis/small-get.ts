@@ -9,6 +9,7 @@ import { cancellableLookup } from './cancellable-lookup.ts'
 
 export interface SmallGetOptions {
   readonly headers?: Readonly<Record<string, string>>
+  /** Whoever takes longer to be connected to is as good as silent. The answer may then take as long again as connecting did. */
   readonly timeoutMs: number
   readonly signal: AbortSignal
 }
@@ -49,7 +50,14 @@ export function smallGet(url: URL, options: SmallGetOptions): Promise<SmallRespo
     const giveUp = (): void => {
       outgoing.destroy(Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' }))
     }
-    const timer = setTimeout(giveUp, options.timeoutMs)
+    const startedAt = performance.now()
+    let timer = setTimeout(giveUp, options.timeoutMs)
+    const onConnected = (): void => {
+      const elapsedMs = performance.now() - startedAt
+      clearTimeout(timer)
+      timer = setTimeout(giveUp, Math.max(options.timeoutMs - elapsedMs, elapsedMs))
+    }
+    outgoing.once('socket', (socket) => socket.once('connect', onConnected))
     options.signal.addEventListener('abort', giveUp, { once: true })
     if (options.signal.aborted) giveUp()
     outgoing.on('error', fail)

@@ -2,8 +2,9 @@
  * What was seen on a network, compared with what its table says. Pure.
  * @module
  */
-import { LOGIN_URL } from './lab.ts'
+
 import { type ExpectedCheck, type ExpectedConnect, type LabNetwork, SPEED_CLASSES } from './networks.ts'
+import { LOGIN_URL } from './plan.ts'
 import type { LabSettings } from './settings.ts'
 import type { SeenCheck, SeenClient, SeenConnect } from './trial.ts'
 

@@ -4,7 +4,8 @@
  */
 import type { CheckDocument } from '../check/document.ts'
 import type { TransportKind } from '../wire/endpoint.ts'
-import { INNER_ADDRESS, type Lab, SERVER_NAME } from './lab.ts'
+import type { Lab } from './lab.ts'
+import { INNER_ADDRESS, SERVER_NAME } from './plan.ts'
 import { type JsonLine, type LabProgram, runToEnd } from './program.ts'
 
 /** Also where every rung has to fail first. */

@@ -4,8 +4,9 @@
  */
 import { spawn } from 'node:child_process'
 import { InternalError } from '../../errors.ts'
-import { Lab, LOGIN_URL, SERVER_NAME } from '../../lab/lab.ts'
+import { Lab } from '../../lab/lab.ts'
 import type { LabNetwork } from '../../lab/networks.ts'
+import { LOGIN_URL, SERVER_NAME } from '../../lab/plan.ts'
 import type { LabSettings } from '../../lab/settings.ts'
 import { exitCodeOf } from '../background.ts'
 import { ChildSignals } from '../child-signals.ts'
