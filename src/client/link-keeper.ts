@@ -291,9 +291,8 @@ export class LinkKeeper {
 
   /** The gateway took the last Child SA away but kept the IKE SA: ask for a new one. */
   #recreateChild(link: Link): void {
+    if (!this.#lacksChild(link)) return
     const { tunnel, factory } = this.#environment
-    if (link !== this.#current || this.#ending || tunnel.hasChildren) return
-    if (link.driver.session.state !== 'ESTABLISHED') return
     const { localTs, remoteTs } = factory.selectors(tunnel.virtualAddresses)
     link.driver.input((session, now) => session.createChild(now, localTs, remoteTs))
     this.#childTimer?.cancel()
@@ -302,10 +301,17 @@ export class LinkKeeper {
 
   /** An IKE SA without a Child SA carries nothing: it ends, so that a fresh one takes its place. */
   #expectChild(link: Link): void {
-    if (link !== this.#current || this.#ending || this.#environment.tunnel.hasChildren) return
-    if (link.driver.session.state !== 'ESTABLISHED') return
+    if (!this.#lacksChild(link)) return
     link.driver.input((session, now) => session.close(now))
     this.#incidents.push({ kind: 'ike-closed', link, reason: 'rejected', error: undefined })
+  }
+
+  /** The link in use has an IKE SA alone. The Child SAs of one that it replaced are about to go, and do not count. */
+  #lacksChild(link: Link): boolean {
+    if (link !== this.#current || this.#ending) return false
+    const { state } = link.driver.session
+    const isUsable = state === 'ESTABLISHED' || state === 'REKEYING'
+    return isUsable && !this.#environment.tunnel.sendsOnAny(this.#childrenOf(link))
   }
 
   #keepalive(): void {

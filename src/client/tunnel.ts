@@ -136,8 +136,9 @@ export class Tunnel {
     return this.#info?.config?.addresses.map(({ address }) => address) ?? []
   }
 
-  get hasChildren(): boolean {
-    return this.#sad.sending.length > 0
+  /** @returns whether one of the Child SAs with these inbound SPIs is sent on */
+  sendsOnAny(spisIn: Pick<ReadonlySet<number>, 'has'>): boolean {
+    return this.#sad.sending.some(({ parameters }) => spisIn.has(parameters.inbound.spi))
   }
 
   /** While a fresh SA takes over, the old one is still there. */

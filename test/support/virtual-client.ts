@@ -137,8 +137,8 @@ export class FakeTunnel {
     return [...this.#known.values()].map(({ spiOut }) => spiOut)
   }
 
-  get hasChildren(): boolean {
-    return this.children.size > 0
+  sendsOnAny(spisIn: Pick<ReadonlySet<number>, 'has'>): boolean {
+    return [...this.children].some((spiIn) => spisIn.has(spiIn))
   }
 
   counters(): TrafficCounters & { bytesIn: number; bytesOut: number } {

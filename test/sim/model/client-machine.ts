@@ -130,7 +130,9 @@ export class ClientMachine {
     this.#auditor.setEnd('client', {
       handedOver: () => this.tun.handedOver,
       effects: () => this.tun.handedOver,
-      takes: (session) => this.session.link?.driver.session === session && tunnel.hasChildren
+      takes: (session) =>
+        this.session.link?.driver.session === session &&
+        tunnel.sendsOnAny(this.#auditor.of(session)?.children ?? new Set())
     })
     void this.session
       .run()

@@ -5,7 +5,7 @@ import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
 import { espSpiToBytes, notify } from '../../../src/wire/ike-helpers.ts'
 import { selectors } from '../../support/ike-pair.ts'
 import { expectNothingLeft, KINDS, setUp } from '../../support/virtual-session.ts'
-import { RESET } from '../../support/virtual-site.ts'
+import { RESET, type VirtualSite } from '../../support/virtual-site.ts'
 
 // Pauses between attempts have a random part.
 beforeEach(() => {
@@ -14,6 +14,13 @@ beforeEach(() => {
 afterEach(() => {
   vi.restoreAllMocks()
 })
+
+/** The gateway deletes every Child SA and keeps the IKE SA. */
+function takeChildren(site: VirtualSite): void {
+  site.tell((session, now) => {
+    for (const { spiIn } of session.info().childSas) session.deleteChild(now, Number.parseInt(spiIn, 16))
+  })
+}
 
 describe('a session that the gateway ends', () => {
   it('sets a fresh one up with the addresses that it had', async () => {
@@ -62,12 +69,36 @@ describe('a session that the gateway ends', () => {
     const { connected, of, site, clock, tunnel, finish } = setUp()
     await connected()
     const [before] = tunnel.children
-    site.tell((session, now) => {
-      for (const { spiIn } of session.info().childSas) session.deleteChild(now, Number.parseInt(spiIn, 16))
-    })
+    takeChildren(site)
     await clock.advance(1000)
     expect(tunnel.children.size).toBe(1)
     expect([...tunnel.children]).not.toEqual([before])
+    expect(of('reconnecting')).toEqual([])
+    await finish()
+  })
+
+  it('asks for another Child SA while those of a replaced IKE SA are still there', async () => {
+    const { connected, of, session, site, clock, tunnel, finish } = setUp()
+    await connected()
+    const [before] = tunnel.children
+    const old = session.link
+    site.restart()
+    expect(await clock.until(() => session.link !== old && tunnel.children.size > 1, 60_000)).toBe(true)
+    takeChildren(site)
+    await clock.until(() => !tunnel.children.has(before ?? 0), 5000)
+    await clock.advance(4000)
+    expect(tunnel.children.size).toBe(1)
+    expect(of('reconnecting')).toHaveLength(1)
+    await finish()
+  })
+
+  it('asks for another Child SA while the IKE SA is being rekeyed', async () => {
+    const { connected, of, session, site, clock, tunnel, finish } = setUp()
+    await connected()
+    session.link?.driver.input((ike, now) => ike.rekeyIke(now))
+    takeChildren(site)
+    await clock.advance(4000)
+    expect(tunnel.children.size).toBe(1)
     expect(of('reconnecting')).toEqual([])
     await finish()
   })
@@ -79,9 +110,7 @@ describe('a session that the gateway ends', () => {
     })
     await connected()
     const taken = networks.splice(0)
-    site.tell((session, now) => {
-      for (const { spiIn } of session.info().childSas) session.deleteChild(now, Number.parseInt(spiIn, 16))
-    })
+    takeChildren(site)
     await clock.advance(3000)
     expect(tunnel.children.size).toBe(0)
     expect(of('reconnecting')).toEqual([])
