@@ -12,6 +12,7 @@ import type { IkeSa, Task, TaskOutcome } from './ike-sa.ts'
 import { armRetransmission, emitPackets, reliability, sendInitRequest, sendRequest } from './messenger.ts'
 import { REKEY_RETRY_MS } from './options.ts'
 import type { SessionState } from './session-state.ts'
+import { hexSpi } from './tasks/child.ts'
 import { ChildCreateTask } from './tasks/child-create.ts'
 import { ChildRekeyTask } from './tasks/child-rekey.ts'
 import { ChildDeleteTask, closeSession, finishIkeDelete, IkeDeleteTask } from './tasks/delete.ts'
@@ -19,6 +20,9 @@ import { IkeRekeyTask } from './tasks/ike-rekey.ts'
 import { LivenessTask } from './tasks/liveness.ts'
 import { ResumeTask } from './tasks/resume.ts'
 import type { Deadline } from './timers.ts'
+
+/** Said when a Child SA's keys have served their time, and nothing has taken its place or its peer has not deleted it. */
+export const CHILD_SA_EXPIRED = 'a Child SA could not be rekeyed in time'
 
 /** Lets every IKE SA whose window is free start what waits. */
 export function pump(state: SessionState): void {
@@ -273,11 +277,10 @@ function onChildDeadline(
 
 /** The hard end of a lifetime: the keys are not used any longer. An initiator asks for a new Child SA in its place. */
 function onChildExpired(state: SessionState, child: ChildSa): void {
-  const wasLive = child.isLive
-  state.log('warn', 'a Child SA could not be rekeyed in time')
-  if (wasLive && state.config.role === 'initiator') {
-    const { localTs, remoteTs, childId, owner } = child
-    state.enqueue(owner, new ChildCreateTask(state, localTs, remoteTs, childId))
+  state.log('warn', CHILD_SA_EXPIRED, { spiIn: hexSpi(child.spiIn) })
+  if (child.isLive && state.config.role === 'initiator') {
+    const { localTs, remoteTs, owner } = child
+    state.enqueue(owner, new ChildCreateTask(state, localTs, remoteTs, child))
   }
   requestChildDelete(state, child, 'expired')
 }

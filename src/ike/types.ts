@@ -40,7 +40,7 @@ export interface IkeTimers {
   readonly childLifetimeMs: number
   readonly childLifetimeBytes: number
   readonly childLifetimePackets: number
-  /** Rekeying starts at a random point in the last `rekeyMargin` (fraction) of a lifetime. */
+  /** Rekeying starts at a random point in the first half of the last `rekeyMargin` (fraction) of a lifetime. */
   readonly rekeyMargin: number
   readonly natKeepaliveMs: number
   readonly halfOpenTimeoutMs: number

@@ -6,6 +6,7 @@ import { proposalGroups, transformOf, verifyChosen } from '../../crypto/proposal
 import { ExchangeType, NotifyType, PayloadType, TransformType } from '../../wire/ike-constants.ts'
 import { findPayload } from '../../wire/ike-helpers.ts'
 import type { Payload, Proposal, TrafficSelector } from '../../wire/ike-message.ts'
+import type { ChildSa } from '../child-sa.ts'
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { NONCE_LENGTH } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
@@ -110,24 +111,24 @@ export class ChildCreateTask implements Task {
   readonly #state: SessionState
   readonly #localTs: readonly TrafficSelector[]
   readonly #remoteTs: readonly TrafficSelector[]
-  readonly #childId: number | undefined
+  readonly #lost: ChildSa | undefined
   #proposal: ChildProposal | undefined
 
-  /** @param childId when it takes the place of a Child SA that got lost */
+  /** @param lost the Child SA whose place it takes, unless a rekeying that was under way does so after all */
   constructor(
     state: SessionState,
     localTs: readonly TrafficSelector[],
     remoteTs: readonly TrafficSelector[],
-    childId?: number
+    lost?: ChildSa
   ) {
     this.#state = state
     this.#localTs = localTs
     this.#remoteTs = remoteTs
-    this.#childId = childId
+    this.#lost = lost
   }
 
   build(sa: IkeSa): Draft | undefined {
-    if (!sa.isUsable) return undefined
+    if (!sa.isUsable || this.#isReplaced()) return undefined
     this.#proposal ??= new ChildProposal(this.#state, this.#localTs, this.#remoteTs)
     return { exchangeType: ExchangeType.CREATE_CHILD_SA, payloads: this.#proposal.payloads() }
   }
@@ -154,13 +155,21 @@ export class ChildCreateTask implements Task {
       return 'done'
     }
     if (sa.deletedEarly.has(agreement.spiOut)) return 'done'
-    state.useOutbound(installChild(state, sa, { ...agreement, childId: this.#childId }))
+    state.useOutbound(installChild(state, sa, { ...agreement, childId: this.#lost?.childId }))
     return 'done'
   }
 
   interrupted(): boolean {
     this.dispose()
     return true
+  }
+
+  #isReplaced(): boolean {
+    const lost = this.#lost
+    if (lost === undefined) return false
+    return [...this.#state.children.values()].some(
+      (other) => other !== lost && other.childId === lost.childId && other.isLive
+    )
   }
 
   dispose(): void {

@@ -136,8 +136,8 @@ export class ChildRekeyTask implements Task {
     logRefusal(state, 'the rekeying of a Child SA', refusal)
     if (refusal.notifyType !== NotifyType.CHILD_SA_NOT_FOUND) return this.#retryLater()
     // "Silently delete the Child SA and create a new Child SA from scratch" (section 2.25).
-    const { localTs, remoteTs, childId } = old
-    state.enqueue(sa, new ChildCreateTask(state, localTs, remoteTs, childId), true)
+    const { localTs, remoteTs } = old
+    state.enqueue(sa, new ChildCreateTask(state, localTs, remoteTs, old), true)
     state.removeChild(old, 'unknown to the peer')
     return 'done'
   }

@@ -29,6 +29,7 @@ import type { IkeSa } from '../ike-sa.ts'
 import { deriveChildKeys } from '../keymat.ts'
 import type { SessionState } from '../session-state.ts'
 import type { AssignedConfig } from '../types.ts'
+import { rekeyAfterMs } from './ike-lifetime.ts'
 import { uint16Bytes } from './init-common.ts'
 
 /** Everything that two ends have agreed on about a Child SA. */
@@ -154,12 +155,10 @@ export function hexSpi(spi: number): string {
   return spi.toString(16).padStart(8, '0')
 }
 
-/** Rekeying starts at a random point in the last part of the lifetime, so that two ends seldom collide (section 2.8). */
 function scheduleChild(state: SessionState, child: ChildSa): void {
-  const { childLifetimeMs, rekeyMargin } = state.config.timers
+  const { childLifetimeMs } = state.config.timers
   if (childLifetimeMs <= 0) return
-  const softMs = childLifetimeMs * (1 - rekeyMargin * state.randomFraction())
-  state.after('child-rekey', child.number, softMs)
+  state.after('child-rekey', child.number, rekeyAfterMs(state, childLifetimeMs))
   state.after('child-expire', child.number, childLifetimeMs)
 }
 

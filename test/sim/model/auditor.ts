@@ -13,6 +13,7 @@
  * @module
  */
 import type { ChildSaParameters, EspSaParameters } from '../../../src/esp/types.ts'
+import { CHILD_SA_EXPIRED } from '../../../src/ike/scheduler.ts'
 import type { IkeSession } from '../../../src/ike/session.ts'
 import type { IkeOutput } from '../../../src/ike/types.ts'
 import { ExchangeType, PayloadType } from '../../../src/wire/ike-constants.ts'
@@ -80,7 +81,7 @@ export class Auditor {
   readonly sessions: WatchedSession[] = []
   /** When numbers were skipped, or a Child SA taken away, on purpose: what is under way then does not count. */
   excusedAt = Number.NEGATIVE_INFINITY
-  /** An SA came to its end for want of a rekeying in time, and a new one had to take its place. */
+  /** An SA came to its end for want of a rekeying in time. */
   sawExpiry = false
   /** Genuine first arrivals, and those of them that were refused for a good reason. */
   espDelivered = 0
@@ -196,6 +197,10 @@ export class Auditor {
         this.#world.note(`${side} child-down`, `${hex(output.spiIn)} ${output.reason}`)
         return
       }
+      case 'log':
+        if (output.message === CHILD_SA_EXPIRED)
+          this.#childExpired(watched, Number.parseInt(String(output.fields?.['spiIn']), 16))
+        return
       case 'replay-counter-sync':
         this.#isTakeoverUnheard = false
         return
@@ -245,6 +250,22 @@ export class Auditor {
     const other = this.otherHalf(one)
     if (other !== undefined && !arePaired(parameters, other.parameters))
       this.#world.broken('keys', `the two ends have different keys for ${hex(spi)}`)
+  }
+
+  /**
+   * The keys are not used any longer, even where the peer has not learnt of the Child SA that replaces this one, since each answer to
+   * its rekeying got lost: until one arrives there is none that both ends have.
+   */
+  #childExpired({ children }: WatchedSession, spiIn: number): void {
+    const expired = children.get(spiIn)
+    const isReplaced = [...children.values()].some(
+      (one) =>
+        one !== expired &&
+        one.isUp &&
+        one.parameters.childId === expired?.parameters.childId &&
+        this.otherHalf(one) !== undefined
+    )
+    if (!isReplaced) this.sawExpiry = true
   }
 
   #closed(watched: WatchedSession, reason: string): void {

@@ -287,6 +287,35 @@ describe('the lifetime of a Child SA', () => {
   })
 })
 
+describe('the last part of a lifetime', () => {
+  it('leaves time for a rekeying whose messages get lost', () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const { client, gateway } = new Pair({ client: IKE, gateway: IKE, seed }).connect()
+      for (const { session } of [client, gateway]) {
+        const info = session.info()
+        for (const { rekeyTimeMs = 0, lifeTimeMs = 0 } of [info, ...info.childSas]) {
+          expect(lifeTimeMs - rekeyTimeMs).toBeGreaterThanOrEqual(0.05 * lifeTimeMs)
+          expect(lifeTimeMs - rekeyTimeMs).toBeLessThanOrEqual(0.1 * lifeTimeMs)
+        }
+      }
+    }
+  })
+
+  it('may end while a rekeying is under way: its late outcome is what takes over, once', () => {
+    const { timers } = new Pair().client.config
+    const pair = new Pair({
+      client: { ...IKE, timers: { ...timers, childLifetimeMs: 30_000 } },
+      gateway: { ...IKE, timers: { ...timers, childLifetimeMs: 0 } }
+    }).connect()
+    pair.client.session.rekeyChild(pair.now, onlySpi(pair.client))
+    pair.advance(30_000, { deliver: false })
+    expect(pair.client.session.info().tasksActive).toEqual(['child-rekey'])
+    pair.settle()
+    pair.advance(CHILD_GRACE_MS)
+    expectOneChild(pair)
+  })
+})
+
 describe('further Child SAs', () => {
   it('are made on request and named apart', () => {
     const pair = connected()
