@@ -238,6 +238,10 @@ class BringUp {
       this.#input((now) => this.#ladder.ikeProgress(now, id))
       return
     }
+    if (event.type === 'hint') {
+      this.#input((now) => this.#ladder.ikeDoubted(now, id))
+      return
+    }
     attempt.events.push(event)
     switch (event.type) {
       case 'init-answered':

@@ -7,6 +7,8 @@
  * @module
  */
 import type { RandomSource } from '../crypto/types.ts'
+import { ExchangeType } from '../wire/ike-constants.ts'
+import { FIRST_AUTH_ID } from './options.ts'
 import type { IkeTimers } from './types.ts'
 
 /** One IKE message: a single packet, or its fragments in order. */
@@ -71,6 +73,11 @@ export class ExchangeManager {
   get highestUsedId(): number {
     const request = this.#outstanding
     return request?.inWindow === true ? request.messageId : this.#nextRequestId - 1
+  }
+
+  /** How often the outstanding request has been repeated on its path. */
+  get repetitions(): number {
+    return this.#outstanding?.tries ?? 0
   }
 
   get outstandingExchange(): number | undefined {
@@ -227,10 +234,12 @@ export class ExchangeManager {
       this.#deadline = undefined
       return
     }
-    const { retransmitTimeoutMs, retransmitBase, streamRetransmitMs, streamRequestTimeoutMs } = this.#timers
+    const { retransmitTimeoutMs, retransmitBase, streamRequestTimeoutMs } = this.#timers
     if (reliable) {
-      const slow = streamRetransmitMs * 2 ** request.tries
-      this.#deadline = Math.min(now + slow, request.onStreamSince + streamRequestTimeoutMs)
+      const { streamRetransmitMs, streamFirstRetransmitMs } = this.#timers
+      const pause = isFirstContact(request) ? streamFirstRetransmitMs : streamRetransmitMs
+      const at = now + pause * 2 ** request.tries
+      this.#deadline = Math.min(at, request.onStreamSince + streamRequestTimeoutMs)
       return
     }
     this.#deadline = now + this.#jittered(retransmitTimeoutMs * retransmitBase ** request.tries)
@@ -240,4 +249,10 @@ export class ExchangeManager {
     const [sample = 0] = this.#random.bytes(1)
     return delayMs * (1 + this.#timers.retransmitJitter * (sample / 255))
   }
+}
+
+/** Nothing that the peer has proved to have said can have come yet. */
+function isFirstContact({ exchangeType, messageId }: OutstandingRequest): boolean {
+  if (exchangeType === ExchangeType.IKE_AUTH) return messageId === FIRST_AUTH_ID
+  return exchangeType === ExchangeType.IKE_SA_INIT || exchangeType === ExchangeType.IKE_SESSION_RESUME
 }

@@ -8,7 +8,7 @@ import { ExchangeType, NotifyType } from '../wire/ike-constants.ts'
 import { espSpiFromBytes, findNotify } from '../wire/ike-helpers.ts'
 import type { Payload } from '../wire/ike-message.ts'
 import type { Decoded } from './messenger.ts'
-import { HINT_INTERVAL_MS } from './options.ts'
+import { FIRST_AUTH_ID, HINT_INTERVAL_MS } from './options.ts'
 import { requestLiveness } from './scheduler.ts'
 import type { SessionState } from './session-state.ts'
 
@@ -23,9 +23,17 @@ export class Hints {
   /** A message without any protection, which is no IKE_SA_INIT. */
   receive({ message: { header, payloads } }: Decoded, path: Path): void {
     const state = this.#state
-    if (!state.established || state.closing !== undefined) return
+    if (state.closing !== undefined) return
     const sa = state.sas.find(({ spiI, spiR }) => spiI === header.spiI && spiR === header.spiR)
     const isAboutIke = header.isResponse && findNotify(payloads, NotifyType.INVALID_IKE_SPI) !== undefined
+    if (!state.established) {
+      // Later answers may have to wait for a person (EAP): that they are late says nothing.
+      const isOutstanding =
+        header.messageId === FIRST_AUTH_ID && header.exchangeType === ExchangeType.IKE_AUTH
+      if (isOutstanding && isAboutIke && sa?.exchanges.expectsResponse(header.messageId, header.exchangeType))
+        this.#tell('ike', path)
+      return
+    }
     if (sa !== undefined && isAboutIke) {
       // It repeats what the request had that it is about.
       if (sa.exchanges.expectsResponse(header.messageId, header.exchangeType)) this.#tell('ike', path)

@@ -16,6 +16,8 @@ export const DEFAULT_TIMERS: IkeTimers = {
   retransmitJitter: 0.1,
   // RFC 9329 section 6.2 permits retransmission on a stream; a relay behind it may lose the UDP half of the way.
   streamRetransmitMs: 10_000,
+  // Until the peer is heard a lost half costs more than a few small duplicates: at 1, 3 and 7 s, while the ladder still waits.
+  streamFirstRetransmitMs: 1_000,
   streamRequestTimeoutMs: 60_000,
   livenessMs: 10_000,
   clusterLivenessMs: 5_000,
@@ -56,6 +58,8 @@ export const RESUME_PATIENCE_MS = 1_000
 export const MAX_TICKET_LENGTH = 1_024
 /** Where nothing else limits a session, its ticket is (RFC 5723 section 6.2). */
 export const MAX_TICKET_LIFETIME_MS = 86_400_000
+/** Message ID of the first IKE_AUTH request (RFC 7296 section 2.2): its answer is the first authentic message of the peer. */
+export const FIRST_AUTH_ID = 1
 /** Requests of one IKE_AUTH: EAP needs at least ten (RFC 7296 section 2.16), EAP-TLS with long chains many more. */
 export const MAX_AUTH_ROUNDS = 120
 

@@ -31,6 +31,8 @@ export interface IkeTimers {
   readonly retransmitJitter: number
   /** The slow retransmission kept on streams for relays (RFC 9329 section 6.2 permits it), and after how long a request fails. */
   readonly streamRetransmitMs: number
+  /** The same before the peer was heard at all: the first retransmission of IKE_SA_INIT and of the first IKE_AUTH on a stream. */
+  readonly streamFirstRetransmitMs: number
   readonly streamRequestTimeoutMs: number
   /** Liveness check after this long of sending without receiving (RFC 7296 section 2.4); 0: never. */
   readonly livenessMs: number
@@ -211,7 +213,8 @@ export type IkeOutput =
   | { readonly type: 'asking' }
   /**
    * Somebody, unauthenticated, says that the peer knows nothing of the IKE SA (in answer to what is outstanding) or of the Child SA that we
-   * send on. Nothing has changed; the peer is being asked (RFC 7296 section 2.21.4).
+   * send on. Nothing has changed; the peer is being asked (RFC 7296 section 2.21.4). Before the IKE SA is established: the first IKE_AUTH
+   * is outstanding, and repeated as ever.
    */
   | { readonly type: 'hint'; readonly about: 'ike' | 'esp'; readonly path: Path }
   /** The authentication is about to lose its validity: a fresh IKE SA is needed, while this one still works (RFC 4478). */

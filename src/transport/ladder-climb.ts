@@ -52,14 +52,17 @@ export class LadderClimb {
   nextTimeout(): number | undefined {
     if (this.over) return undefined
     const times = [this.coldAt, this.holdUntil, this.#preOpenAt(), this.#preferUntil()]
-    for (const state of this.states) times.push(state.deadline)
+    for (const state of this.states) times.push(state.deadline, state.doubtUntil)
     const pending = times.filter((time) => time !== undefined)
     return pending.length === 0 ? undefined : Math.min(...pending)
   }
 
   advance(now: number): void {
     if (this.over) return
-    for (const state of this.states) if ((state.deadline ?? Infinity) <= now) this.#expire(now, state)
+    for (const state of this.states) {
+      if ((state.doubtUntil ?? Infinity) <= now) this.#beginAnew(now, state)
+      if ((state.deadline ?? Infinity) <= now) this.#expire(now, state)
+    }
     if (this.holdUntil !== undefined && now >= this.holdUntil) this.#releaseHeld(now)
     if (this.established !== undefined) return
     if (this.coldAt !== undefined && now >= this.coldAt) this.enterGroup(now, 0)
@@ -97,6 +100,14 @@ export class LadderClimb {
       case 'late':
         state.deadline = undefined
     }
+  }
+
+  /** The gateway has forgotten the session, it seems. The old one is listened to while it is dismissed. */
+  #beginAnew(now: number, state: RungState): void {
+    state.doubtUntil = undefined
+    if (state.phase !== 'answered') return
+    this.discard(state, 'forgotten')
+    this.open(now, state)
   }
 
   #giveUpUdp(
@@ -196,6 +207,7 @@ export class LadderClimb {
     this.journal.put({ type: 'start-ike', rung: state.rung, resume: state.resume })
     state.phase = 'ike'
     state.resume = false
+    state.doubtUntil = undefined
     state.ikeAt = now
     state.deadline = isStream(state)
       ? now + streamIkeMs

@@ -32,6 +32,8 @@ export interface RungState {
   phase: RungPhase
   /** `waiting`: when to open. `opening`, `ike`, `answered`, `late`: when that has lasted too long. */
   deadline: number | undefined
+  /** `answered`: when a rumour that the gateway has forgotten the session is believed, unless the gateway itself is heard. */
+  doubtUntil: number | undefined
   /** When its connection was opened. */
   openedAt: number
   /** When IKE began on it. */
@@ -44,7 +46,7 @@ export interface RungState {
   returned: boolean
 }
 
-/** For INVALID_KE_PAYLOAD and COOKIE in a row, and an idle close in between. */
+/** For INVALID_KE_PAYLOAD and COOKIE in a row, an idle close in between, and a gateway that forgets. */
 const REOPENS = 3
 
 export function isStream(state: RungState): boolean {
@@ -108,6 +110,7 @@ export function buildRungs(input: LadderInput): RungState[] {
         index,
         phase: 'waiting',
         deadline: undefined,
+        doubtUntil: undefined,
         openedAt: 0,
         ikeAt: 0,
         reopensLeft: REOPENS,

@@ -41,8 +41,13 @@ export interface LadderTimings {
   readonly streamIkeMs: number
   /** The same where nothing else is left to try. */
   readonly streamLastMs: number
-  /** IKE_SA_INIT was answered on a stream, IKE_AUTH is not: nothing is retransmitted there, TCP may have to. */
+  /** IKE_SA_INIT was answered on a stream, IKE_AUTH is not: sent again at 1 and 3 s, while TCP may have to retransmit, too. */
   readonly streamAuthMs: number
+  /**
+   * Somebody says, unauthenticated, that the gateway does not know the session that is to be authenticated: it has this long to prove
+   * otherwise. IKE_AUTH is repeated twice in it over UDP (RFC 7296 section 2.21.1 lets a client wait "some time").
+   */
+  readonly authDoubtMs: number
   /** What is remembered has this long to answer IKE_SA_INIT before the whole ladder is climbed beside it. */
   readonly rememberedMs: number
   /** Connection Attempt Delay between addresses (RFC 8305 section 5). */
@@ -64,6 +69,7 @@ export const DEFAULT_LADDER_TIMINGS: LadderTimings = {
   streamIkeMs: 2000,
   streamLastMs: 10_000,
   streamAuthMs: 5000,
+  authDoubtMs: 2000,
   rememberedMs: 1000,
   addressStaggerMs: 250,
   addressStaggerTotalMs: 1000,
@@ -97,7 +103,7 @@ export interface RungReport {
   readonly elapsedMs: number
 }
 
-export type AbandonReason = 'silent' | 'superseded' | 'failed' | 'esp-silent' | 'stopped'
+export type AbandonReason = 'silent' | 'superseded' | 'failed' | 'forgotten' | 'esp-silent' | 'stopped'
 
 export type LadderOutput =
   /** Open this rung's transport; answer with `opened` or `openFailed`. */

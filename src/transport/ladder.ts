@@ -131,8 +131,20 @@ export class Ladder {
     const state = this.#climb.find(id)
     if (this.#climb.over || state === undefined || this.#climb.established !== undefined) return
     if (this.#climb.mayTakeSession(state)) this.#climb.takeSession(state)
+    state.doubtUntil = undefined
     if (state.phase === 'answered') state.deadline = undefined
     this.#climb.advance(now)
+  }
+
+  /**
+   * Somebody says, and nobody has proved it, that the gateway does not know the session whose IKE_AUTH is outstanding. If the gateway stays
+   * silent, a new one begins; as often as a connection may be opened again, so that whoever makes this up gains no more than by
+   * swallowing or answering IKE_SA_INIT.
+   */
+  ikeDoubted(now: number, id: number): void {
+    const state = this.#climb.find(id)
+    if (this.#climb.over || state?.phase !== 'answered' || state.reopensLeft === 0) return
+    state.doubtUntil ??= now + this.#timings.authDoubtMs
   }
 
   ikeEstablished(now: number, id: number): void {

@@ -56,6 +56,8 @@ export class InitTask implements Task {
   #solution: Uint8Array | undefined
   #solving: { readonly solver: PuzzleSolver; readonly cookie: Uint8Array | undefined } | undefined
   #retries = 0
+  /** Answers to repetitions of requests before the last one may still come so often. */
+  #strays = 0
   /** The last request as it was sent: AUTH signs it. */
   sentMessage: Uint8Array = new Uint8Array(0)
 
@@ -103,7 +105,7 @@ export class InitTask implements Task {
     const redirect = findNotify(payloads, NotifyType.REDIRECT)
     if (redirect !== undefined) return this.#follow(redirect.data)
     const wrongGroup = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
-    if (wrongGroup !== undefined) return this.#takeGroup(readUint16List(wrongGroup.data)[0])
+    if (wrongGroup !== undefined) return this.#takeGroup(sa, readUint16List(wrongGroup.data)[0])
     const error = findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
     if (error !== undefined) return this.#doubt(this.#errorOf(error.notifyType))
     return this.#finish(sa, response)
@@ -130,7 +132,7 @@ export class InitTask implements Task {
     }
     this.#cookie = cookie
     this.#solution = solution
-    return this.#retry('the puzzle is solved')
+    return this.#retry(sa, 'the puzzle is solved')
   }
 
   /** One that we can work on; others are as if they were not there (section 3.10.1). */
@@ -154,7 +156,7 @@ export class InitTask implements Task {
     // The answer to a retransmission of what was sent before the cookie came.
     if (this.#solving?.cookie !== undefined && equalBytes(cookie, this.#solving.cookie)) return 'ignore'
     const isKnown = this.#cookie !== undefined && equalBytes(cookie, this.#cookie)
-    if (isKnown && !this.#onStream) return 'ignore'
+    if (isKnown && this.#isStray()) return 'ignore'
     if (puzzle !== undefined) {
       if (puzzle.difficulty > MAX_PUZZLE_DIFFICULTY)
         return this.#doubt(puzzleTooHard(puzzle.difficulty, MAX_PUZZLE_DIFFICULTY))
@@ -163,7 +165,7 @@ export class InitTask implements Task {
     }
     this.#cookie = cookie
     this.#solution = undefined
-    return this.#retry('the gateway wants a cookie')
+    return this.#retry(sa, 'the gateway wants a cookie')
   }
 
   /** Only who has seen our request knows its nonce; anything else is as if it had not come (RFC 5685 section 3). */
@@ -176,22 +178,23 @@ export class InitTask implements Task {
     return 'done'
   }
 
-  #takeGroup(group: number | undefined): TaskOutcome {
+  #takeGroup(sa: IkeSa, group: number | undefined): TaskOutcome {
     if (group === undefined || !this.#groups.includes(group)) {
       return this.#doubt(
         protocolViolation(`INVALID_KE_PAYLOAD asks for group ${group ?? 'nothing'}, which was not offered`)
       )
     }
     if (group === this.#exchange?.group) {
-      return this.#onStream
-        ? this.#doubt(protocolViolation(`INVALID_KE_PAYLOAD asks for the group that was sent (${group})`))
-        : 'ignore'
+      return this.#isStray()
+        ? 'ignore'
+        : this.#doubt(protocolViolation(`INVALID_KE_PAYLOAD asks for the group that was sent (${group})`))
     }
     this.#useGroup(group)
-    return this.#retry(`the gateway wants key exchange group ${group}`)
+    return this.#retry(sa, `the gateway wants key exchange group ${group}`)
   }
 
-  #retry(why: string): TaskOutcome {
+  #retry(sa: IkeSa, why: string): TaskOutcome {
+    this.#strays += sa.exchanges.repetitions
     this.#retries++
     if (this.#retries > MAX_INIT_RETRIES) return this.#doubt(initRetriesExhausted())
     this.#state.log('info', `sending IKE_SA_INIT again: ${why}`)
@@ -256,8 +259,12 @@ export class InitTask implements Task {
     }
   }
 
-  get #onStream(): boolean {
-    return this.#state.path?.reliable ?? false
+  /** Perhaps an answer to what was asked before: always on UDP, on a stream only as often as that was repeated. */
+  #isStray(): boolean {
+    if (this.#state.path?.reliable !== true) return true
+    if (this.#strays === 0) return false
+    this.#strays--
+    return true
   }
 
   #doubt(error: IkestreamError): TaskOutcome {

@@ -1,10 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import { FAREWELL_MS } from '../../../src/client/farewell.ts'
+import { sessionPath } from '../../../src/client/link.ts'
 import { parseProposals } from '../../../src/crypto/proposal.ts'
 import { AuthenticationError, TemporaryError, UnreachableError } from '../../../src/errors.ts'
 import { Secret } from '../../../src/secret.ts'
-import { ExchangeType } from '../../../src/wire/ike-constants.ts'
+import type { TransportKind } from '../../../src/wire/endpoint.ts'
+import { encodeMessage } from '../../../src/wire/ike-codec.ts'
+import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
 import { readMessageHeader } from '../../../src/wire/ike-header.ts'
+import { notify } from '../../../src/wire/ike-helpers.ts'
+import type { IkeHeader } from '../../../src/wire/ike-message.ts'
 import { clientSession, climb, GATEWAY_ADDRESS } from '../../support/virtual-client.ts'
 import { VirtualClock } from '../../support/virtual-clock.ts'
 import {
@@ -38,6 +43,15 @@ async function expectTidy(site: VirtualSite, chosen?: unknown): Promise<void> {
 }
 
 const exchanges = (transport: FakeTransport) => transport.sent.map(({ exchangeType }) => exchangeType)
+
+const only = (kind: TransportKind) => ({ ladder: { addresses: [GATEWAY_ADDRESS], order: [kind] } })
+
+/** Somebody says in the gateway's name that it does not know the IKE SA of a request. */
+function slander(transport: FakeTransport, header: IkeHeader): void {
+  const answer = { ...header, fromInitiator: false, isResponse: true }
+  const bytes = encodeMessage({ header: answer, payloads: [notify(NotifyType.INVALID_IKE_SPI)] })
+  queueMicrotask(() => transport.handlers?.onIke(bytes, sessionPath(transport)))
+}
 
 /** Closes the connection right behind the first answers, as some gateways do behind error notifies. */
 function closeBehindAnswers(site: VirtualSite, count: number): void {
@@ -107,8 +121,54 @@ describe('bringing up', () => {
     }
     const climbing = climb(site)
     expect(await site.clock.until(climbing.isOver, 5_000)).toBe(true)
-    expect(climbing.outcome.result?.link.transport.kind).toBe('tcp')
-    expect(climbing.said()).toContain('udp failed ike-auth-silent')
+    expect(climbing.outcome.result?.link.transport).toBe(site.last('udp'))
+    expect(climbing.said()).not.toContain('udp failed ike-auth-silent')
+    await expectTidy(site, site.last('udp'))
+  })
+
+  it.each(['udp', 'tcp'] as const)('begins anew where %s is the only transport, too', async (kind) => {
+    const site = setUp()
+    let restarts = 0
+    site.onRequest = (_, message) => {
+      if (message[18] === ExchangeType.IKE_AUTH && restarts++ === 0) site.restart()
+    }
+    const climbing = climb(site, only(kind))
+    expect(await site.clock.until(climbing.isOver, 3_000)).toBe(true)
+    expect(climbing.outcome.result?.link.transport).toBe(site.last(kind))
+    expect(site.sessions).toHaveLength(1)
+    // What was said about the old session is not said about the new one.
+    expect(climbing.outcome.result?.events.map(({ type }) => type)).not.toContain('hint')
+    await expectTidy(site, site.last(kind))
+  })
+
+  it('goes on as long as the gateway proves that it was slandered', async () => {
+    const site = setUp()
+    const climbing = climb(site, only('udp'))
+    let slandered = 0
+    site.onRequest = (transport, message) => {
+      const { header } = readMessageHeader(message)
+      if (header.exchangeType !== ExchangeType.IKE_AUTH) return
+      slandered++
+      slander(transport, header)
+    }
+    await run(site, climbing)
+    expect(slandered).toBeGreaterThan(0)
+    expect(site.of('udp')).toHaveLength(1)
+  })
+
+  it('begins anew so often and not more while nothing but slander answers', async () => {
+    const site = setUp()
+    site.swallow = (transport, exchangeType) => {
+      if (exchangeType !== ExchangeType.IKE_AUTH) return false
+      const sent = transport.sent.at(-1)
+      if (sent !== undefined) slander(transport, readMessageHeader(sent.bytes).header)
+      return true
+    }
+    const climbing = climb(site, only('udp'))
+    await run(site, climbing)
+    expect(site.of('udp')).toHaveLength(4)
+    expect(climbing.outcome.error).toBeInstanceOf(UnreachableError)
+    await expectTidy(site)
   })
 
   it('falls back to TLS when TCP is refused', async () => {

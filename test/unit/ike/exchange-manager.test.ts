@@ -35,6 +35,24 @@ describe('requests of ours', () => {
     expect(times).toEqual([10_000, 30_000, 60_000])
   })
 
+  it.each([
+    ['IKE_SA_INIT', 34, 0, [1_000, 3_000, 7_000, 15_000, 31_000, 60_000]],
+    ['IKE_SESSION_RESUME', 38, 0, [1_000, 3_000, 7_000, 15_000, 31_000, 60_000]],
+    ['the first IKE_AUTH', 35, 1, [1_000, 3_000, 7_000, 15_000, 31_000, 60_000]],
+    ['the second IKE_AUTH', 35, 2, [10_000, 30_000, 60_000]]
+  ])('are repeated sooner on a stream while the peer was not heard: %s', (_, exchangeType, messageId, at) => {
+    const exchanges = new ExchangeManager(DEFAULT_TIMERS, NO_JITTER)
+    exchanges.skipTo(messageId)
+    exchanges.begin(0, exchangeType, packet(1), STREAM)
+    const times: number[] = []
+    for (let action = 'retransmit'; action === 'retransmit'; ) {
+      const deadline = exchanges.deadline ?? Number.NaN
+      action = exchanges.timeout(deadline, STREAM)
+      times.push(deadline)
+    }
+    expect(times).toEqual(at)
+  })
+
   it('wait without a path, and begin anew on the next one', () => {
     const exchanges = new ExchangeManager(DEFAULT_TIMERS, NO_JITTER)
     exchanges.begin(0, 37, packet(1), UDP)

@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest'
+import { identityFromText } from '../../../src/ike/auth/identity.ts'
+import { Secret } from '../../../src/secret.ts'
 import { encodeMessage } from '../../../src/wire/ike-codec.ts'
-import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
+import { EapType, ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
+import { readMessageHeader } from '../../../src/wire/ike-header.ts'
 import { espSpiToBytes, notify } from '../../../src/wire/ike-helpers.ts'
 import type { IkeHeader } from '../../../src/wire/ike-message.ts'
-import { Pair } from '../../support/ike-pair.ts'
+import { Pair, PSK, pathPair } from '../../support/ike-pair.ts'
 
 function connected() {
   const pair = new Pair().connect()
@@ -75,6 +78,64 @@ describe('a rumour that the peer has lost the IKE SA', () => {
     pair.drain()
     rumour({})
     expect(pair.client.of('hint')).toEqual([])
+  })
+})
+
+describe('a rumour that the peer has lost an IKE SA that is being set up', () => {
+  /** It comes while this request of IKE_AUTH is outstanding. */
+  function rumourAt(messageId: number, changes: Partial<IkeHeader> = {}) {
+    const pair = new Pair({
+      client: {
+        localAuth: { method: 'eap', credentials: { user: 'alice', password: new Secret('wonderland') } }
+      },
+      policy: {
+        authenticationFor: () => ({
+          localIdentity: identityFromText('gw.example.org'),
+          localAuth: PSK,
+          remoteAuth: {
+            method: 'eap',
+            server: { methods: [EapType.MSCHAPV2], passwordOf: () => new Secret('wonderland') }
+          }
+        })
+      }
+    })
+    const path = pathPair()
+    pair.addPath(path)
+    pair.client.session.connect(pair.now, path.client)
+    pair.drain()
+    for (let request = 0; request < messageId; request++) {
+      pair.pass(pair.client)
+      pair.pass(pair.gateway)
+    }
+    const [outstanding] = pair.client.sent
+    if (outstanding === undefined) throw new Error('nothing is outstanding')
+    const { header } = readMessageHeader(outstanding.message)
+    expect(header).toMatchObject({ exchangeType: ExchangeType.IKE_AUTH, messageId })
+    const answer = { ...header, fromInitiator: false, isResponse: true, ...changes }
+    const rumour = encodeMessage({ header: answer, payloads: [notify(NotifyType.INVALID_IKE_SPI)] })
+    pair.client.session.receive(pair.now, rumour, path.client)
+    pair.drain()
+    return { pair, path: path.client }
+  }
+
+  it('is passed on if it answers the first IKE_AUTH, and changes nothing', () => {
+    const { pair, path } = rumourAt(1)
+    expect(pair.client.of('hint')).toEqual([{ type: 'hint', about: 'ike', path }])
+    pair.settle()
+    expect(pair.client.of('established')).toHaveLength(1)
+  })
+
+  it.each([
+    { messageId: 2 },
+    { exchangeType: ExchangeType.INFORMATIONAL },
+    { spiR: 1n },
+    { isResponse: false }
+  ])('is not passed on otherwise (%s)', (changes) => {
+    expect(rumourAt(1, changes).pair.client.of('hint')).toEqual([])
+  })
+
+  it('is nothing once the gateway has answered: what is late then may wait for a person', () => {
+    expect(rumourAt(2).pair.client.of('hint')).toEqual([])
   })
 })
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseProposals } from '../../../src/crypto/proposal.ts'
-import { INIT_DOUBT_MS, MAX_INIT_RETRIES } from '../../../src/ike/options.ts'
+import { DEFAULT_TIMERS, INIT_DOUBT_MS, MAX_INIT_RETRIES } from '../../../src/ike/options.ts'
 import type { Path } from '../../../src/wire/endpoint.ts'
 import { decodeMessage, encodeMessage } from '../../../src/wire/ike-codec.ts'
 import { NotifyType, PayloadType } from '../../../src/wire/ike-constants.ts'
@@ -70,6 +70,18 @@ describe('IKE_SA_INIT', () => {
     expect(client.sent).toHaveLength(2)
     for (let count = 0; count < 3; count++) answer(pair, path, [wantGroup(20)])
     expect(client.sent).toHaveLength(3)
+  })
+
+  it('nor on a stream, as often as it was repeated there; after that the gateway makes no sense', () => {
+    const { pair, client, path } = started('tcp')
+    pair.advance(DEFAULT_TIMERS.streamFirstRetransmitMs, { deliver: false })
+    expect(client.sent).toHaveLength(2)
+    answer(pair, path, [wantGroup(20)])
+    answer(pair, path, [wantGroup(20)])
+    expect(client.sent).toHaveLength(3)
+    expect(client.of('closed')).toEqual([])
+    answer(pair, path, [wantGroup(20)])
+    expect(client.of('closed')).toHaveLength(1)
   })
 
   it('is given up when there is no end to it', () => {
