@@ -19,7 +19,7 @@ import type { Incident } from './incidents.ts'
 import { type Link, sessionPath } from './link.ts'
 import type { LinkKeeper } from './link-keeper.ts'
 import { MoveRounds } from './move-rounds.ts'
-import type { Candidate } from './openings.ts'
+import type { Candidate, Opened } from './openings.ts'
 import type { ConnectOptions } from './options.ts'
 import type { Move } from './path-mover.ts'
 import { Reconnection } from './reconnection.ts'
@@ -271,10 +271,7 @@ export class Recovery {
   async #moveBack(link: Link): Promise<boolean> {
     const previous = this.#keeper.takePrevious()
     if (previous === undefined) return false
-    const move = await this.#keeper.move(link, [previous.candidate], this.#signal, async () => previous)
-    if (this.#signal.aborted) return true
-    if (move !== undefined) this.#moved(link, move, 'esp-silent')
-    return move !== undefined
+    return this.#moveOrStay(link, [previous.candidate], 'esp-silent', async () => previous)
   }
 
   async #leave(link: Link): Promise<void> {
@@ -341,10 +338,22 @@ export class Recovery {
   }
 
   /** @returns whether the peer followed to another transport, or the session is to end */
-  async #moveElsewhere(link: Link, others: readonly TransportKind[], reason: string): Promise<boolean> {
-    const move = await this.#keeper.move(link, this.#candidates(others, link), this.#signal)
+  #moveElsewhere(link: Link, others: readonly TransportKind[], reason: string): Promise<boolean> {
+    return this.#moveOrStay(link, this.#candidates(others, link), reason)
+  }
+
+  /** Where IKE is answered on the path in use. @returns whether the peer followed, or the session is to end */
+  async #moveOrStay(
+    link: Link,
+    candidates: readonly Candidate[],
+    reason: string,
+    open?: () => Promise<Opened>
+  ): Promise<boolean> {
+    const move = await this.#keeper.move(link, candidates, this.#signal, open)
     if (this.#signal.aborted) return true
     if (move !== undefined) this.#moved(link, move, reason)
+    // The engine's last path is one that did not answer: without another it would never ask or rekey anything again.
+    else link.driver.input((session, now) => session.movePath(now, sessionPath(link.transport)))
     return move !== undefined
   }
 

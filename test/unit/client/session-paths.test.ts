@@ -209,6 +209,28 @@ describe('a session whose path falls silent', () => {
     await finish()
   })
 
+  it('still has an IKE SA that can ask when it stays because no other path has it', async () => {
+    const { connected, of, session, site, clock, tunnel, finish } = setUp()
+    tunnel.witness = true
+    await connected()
+    tunnel.startTraffic()
+    await clock.advance(2000)
+    site.weather.udp.esp = false
+    for (const kind of ['tcp', 'tls'] as const) site.weather[kind].ike = false
+    const { length } = site.transports
+    expect(await clock.until(() => site.transports.length > length, 10_000)).toBe(true)
+    await clock.advance(5000)
+    site.weather.udp.esp = true
+    await clock.advance(30_000)
+    expect(of('reconnecting')).toEqual([])
+    expect(tunnel.transport?.kind).toBe('udp')
+    const before = of('liveness').length
+    session.link?.driver.input((ike, now) => ike.checkLiveness(now))
+    await clock.advance(1000)
+    expect(of('liveness').length).toBeGreaterThan(before)
+    await finish()
+  })
+
   it('does not change anything while an idle tunnel has nothing to say', async () => {
     const { connected, of, clock, finish, site } = setUp()
     await connected()
