@@ -16,7 +16,7 @@ import {
 import type { DeletePayload, Payload } from '../../wire/ike-message.ts'
 import { noteAuthLifetime } from '../auth-lifetime.ts'
 import { errorOfNotify, rejectedByInitiator, unreadable } from '../failures.ts'
-import type { IkeSa, InboundMessage } from '../ike-sa.ts'
+import type { IkeSa, InboundMessage, TaskName } from '../ike-sa.ts'
 import { MAX_CHILD_SAS } from '../options.ts'
 import { protectedRedirect } from '../redirect.ts'
 import { ticketAnswer } from '../resumption.ts'
@@ -126,14 +126,15 @@ function ikeSaDeleted(state: SessionState, sa: IkeSa): void {
   else state.end('deleted-by-peer', undefined)
 }
 
+/** An address update was sent on both IKE SAs; the rekeying has had its result; and it is this IKE SA that was to be deleted. */
+const SETTLED_BY_DELETE: readonly TaskName[] = ['mobike', 'ike-rekey', 'ike-delete']
+
 /** What was under way on a replaced IKE SA is pursued on its successor. */
 function keepTasks(sa: IkeSa): void {
   const { active, successor } = sa
   if (active === undefined || successor === undefined || successor.isDead) return
   sa.active = undefined
-  // An address update was sent on both; the rekeying has had its result.
-  const isSettled = active.name === 'mobike' || active.name === 'ike-rekey'
-  if (!isSettled && active.interrupted?.(successor)) successor.queue.unshift(active)
+  if (!SETTLED_BY_DELETE.includes(active.name) && active.interrupted?.(successor)) successor.queue.unshift(active)
   else active.dispose?.()
 }
 

@@ -59,6 +59,24 @@ for (const role of ['client', 'gateway'] as const) {
       for (const end of [a, b]) expect(end.of('rekeyed')).toMatchObject([{ what: 'ike' }])
     })
 
+    it('stays, where both ends delete its predecessor at once because no answer had come', () => {
+      const pair = connected()
+      const [a, b] = [pair[role], pair[other]]
+      const before = spisOf(a)
+      a.session.rekeyIke(pair.now)
+      pair.drain()
+      pair.pass(a)
+      pair.pass(b)
+      // a's DELETE is lost, until b deletes as well.
+      pair.advance(REPLACED_PATIENCE_MS, { deliver: false })
+      a.sent.length = 0
+      expect(b.sent.length).toBeGreaterThan(0)
+      pair.settle()
+      // Whatever else was lost is sent again.
+      pair.advance(40_000)
+      expectOneIkeSa(pair, before)
+    })
+
     it('again and again, also with its Child SA in between', () => {
       const pair = connected()
       for (let round = 0; round < 4; round++) {
