@@ -241,7 +241,8 @@ export class Auditor {
       isUp: true,
       isActive: false,
       downReason: undefined,
-      upAt: this.#world.now
+      // Another node of a cluster goes on with the same SA.
+      upAt: known?.upAt ?? this.#world.now
     }
     watched.children.set(spi, one)
     this.#children[side].set(spi, one)
