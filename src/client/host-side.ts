@@ -5,12 +5,12 @@
  * @module
  */
 import { InternalError } from '../errors.ts'
-import type { ChildSa } from '../esp/sad.ts'
 import type { ConfigConflict, InnerNetwork } from '../host/types.ts'
 import type { EstablishedInfo } from '../ike/types.ts'
 import type { Logger } from '../log.ts'
 import type { Transport } from '../transport/types.ts'
 
+import type { ChildTerms } from './child-terms.ts'
 import type { ConnectOptions } from './options.ts'
 import { networksOf } from './tunnel-networks.ts'
 import type { PlacedConfig, TunnelPlace } from './tunnel-place.ts'
@@ -28,8 +28,8 @@ export interface HostSideEnvironment {
 /** A link as the host has to know it. */
 export interface AppliedLink {
   readonly info: EstablishedInfo
-  /** The Child SA that makes the routes. */
-  readonly child: ChildSa | undefined
+  /** Of the Child SA that makes the routes. */
+  readonly terms: ChildTerms | undefined
   readonly transport: Transport
 }
 
@@ -132,10 +132,10 @@ export class HostSide {
     return [...new Set([transport.outerRemote.address, ...known, ...this.#alsoOutside])]
   }
 
-  #innerNetwork({ info, child }: AppliedLink): InnerNetwork {
-    if (child === undefined)
+  #innerNetwork({ info, terms }: AppliedLink): InnerNetwork {
+    if (terms === undefined)
       throw new InternalError('no-child-sa', 'There is no Child SA to make routes from.')
-    const { localTs, remoteTs } = child.parameters
+    const { localTs, remoteTs } = terms
     const assigned = info.config?.addresses ?? []
     // Without virtual addresses the local selectors that are single hosts are ours.
     const addresses =

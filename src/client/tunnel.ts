@@ -6,7 +6,6 @@
  * The device outlives changes of path and fresh IKE SAs, so that inner connections live on.
  * @module
  */
-import { cipherSuite } from '../crypto/cipher-suite.ts'
 import { libcryptoFacility } from '../crypto/packet-cipher.ts'
 import type { RandomSource } from '../crypto/types.ts'
 import { espFate } from '../dataplane/esp-fate.ts'
@@ -15,13 +14,14 @@ import { maxInnerLength, STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import type { InnerCapture } from '../dataplane/peer-link.ts'
 import { Pump } from '../dataplane/pump.ts'
 import type { PumpStats } from '../dataplane/stats.ts'
-import { type ChildSa, Sad, type SoftLimits } from '../esp/sad.ts'
+import { Sad, type SoftLimits } from '../esp/sad.ts'
 import type { ChildSaParameters } from '../esp/types.ts'
 import type { EstablishedInfo, IkeKeyLog } from '../ike/types.ts'
 import type { Transport, TransportHandlers } from '../transport/types.ts'
 import type { Tun } from '../tun/types.ts'
 import { addressToBytes } from '../wire/address.ts'
 import { formatTrafficSelector } from '../wire/traffic-selectors.ts'
+import { type ChildTerms, termsOf } from './child-terms.ts'
 import { HostSide, type HostSideEnvironment } from './host-side.ts'
 import { InnerProbes } from './inner-probes.ts'
 import type { KeyTables } from './key-tables.ts'
@@ -77,6 +77,8 @@ export class Tunnel {
   readonly #host: HostSide
   #info: EstablishedInfo | undefined
   #transport: Transport | undefined
+  /** Of the Child SA that came last. */
+  #lastTerms: ChildTerms | undefined
   #mtu = STREAM_TUNNEL_MTU
   readonly #probes: InnerProbes
   /** Questions of ours; and those of them that nobody has to answer. */
@@ -141,14 +143,17 @@ export class Tunnel {
     return this.#sad.sending.some(({ parameters }) => spisIn.has(parameters.inbound.spi))
   }
 
-  /** While a fresh SA takes over, the old one is still there. */
-  get #newestChild(): ChildSa | undefined {
-    return this.#sad.sending.at(-1)
+  /**
+   * What was agreed on last: while a fresh SA takes over, the old one is still there; and where the peer took the only one away, another
+   * with the same selectors is being asked for.
+   */
+  get #terms(): ChildTerms | undefined {
+    const child = this.#sad.sending.at(-1)
+    return child === undefined ? this.#lastTerms : termsOf(child.parameters)
   }
 
   get remoteTs(): readonly string[] {
-    const child = this.#newestChild
-    return child?.parameters.remoteTs.map(formatTrafficSelector) ?? []
+    return this.#terms?.remoteTs.map(formatTrafficSelector) ?? []
   }
 
   /** What the data path is made of now, and what is off and why. */
@@ -213,6 +218,7 @@ export class Tunnel {
   install(child: ChildSaParameters): void {
     this.#environment.keyTables?.addChild(child)
     this.#sad.install(child)
+    this.#lastTerms = termsOf(child)
   }
 
   activate(spiIn: number): void {
@@ -303,10 +309,10 @@ export class Tunnel {
     if (before === undefined) {
       this.#mtu = this.#mtuFor(transport)
       this.#pump.setMtu(this.#mtu)
-      await this.#host.apply(this.#tun.name, this.#mtu, { info, child: this.#newestChild, transport })
+      await this.#host.apply(this.#tun.name, this.#mtu, { info, terms: this.#terms, transport })
     } else {
       this.#fitMtu()
-      await this.#host.adjust({ info, child: this.#newestChild, transport })
+      await this.#host.adjust({ info, terms: this.#terms, transport })
     }
     this.#measure()
     this.#askSize()
@@ -376,11 +382,8 @@ export class Tunnel {
 
   #mtuFor(transport: Transport): number {
     if (this.#options.mtu !== undefined) return this.#options.mtu
-    const child = this.#newestChild
-    if (transport.kind !== 'udp' || child === undefined) return STREAM_TUNNEL_MTU
-    const { encryptionId, encryptionKeyBits, integrityId } = child.parameters.outbound
-    const suite = cipherSuite(encryptionId, encryptionKeyBits, integrityId)
-    if (suite === undefined) return STREAM_TUNNEL_MTU
+    const suite = this.#terms?.suite
+    if (transport.kind !== 'udp' || suite === undefined) return STREAM_TUNNEL_MTU
     const hasIpv6 = this.virtualAddresses.some((address) => address.includes(':'))
     const least = hasIpv6 ? LEAST_IPV6_MTU : LEAST_IPV4_MTU
     const fits = maxInnerLength(transport.maxEspLength, suite)

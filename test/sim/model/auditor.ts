@@ -44,6 +44,8 @@ export interface WatchedChild {
   /** Sent on, by this end. */
   isActive: boolean
   downReason: string | undefined
+  /** Its keys had served their time before both ends knew what replaces it. */
+  isWornOut: boolean
 }
 
 export interface WatchedSession {
@@ -241,6 +243,7 @@ export class Auditor {
       isUp: true,
       isActive: false,
       downReason: undefined,
+      isWornOut: false,
       // Another node of a cluster goes on with the same SA.
       upAt: known?.upAt ?? this.#world.now
     }
@@ -266,7 +269,9 @@ export class Auditor {
         one.parameters.childId === expired?.parameters.childId &&
         this.otherHalf(one) !== undefined
     )
-    if (!isReplaced) this.sawExpiry = true
+    if (expired === undefined || isReplaced) return
+    expired.isWornOut = true
+    this.sawExpiry = true
   }
 
   #closed(watched: WatchedSession, reason: string): void {
@@ -384,7 +389,8 @@ export class Auditor {
       if (child === undefined || what === undefined) return
       const other = this.#children[opposite(child.owner.side)].get(child.parameters.outbound.spi)
       const reasons = [child, other].map((one) => one?.downReason ?? '')
-      const isExcused = reasons.some((reason) => FINAL.includes(reason)) || child.owner.isClosed
+      const isWornOut = child.isWornOut || other?.isWornOut === true
+      const isExcused = isWornOut || child.owner.isClosed || reasons.some((reason) => FINAL.includes(reason))
       if (isExcused || this.#world.now - this.excusedAt < EXCUSED_MS + JUDGED_AFTER_MS) this.espExcused++
       else this.#world.broken('no-loss', `${what}: ${reasons.join(', ')}`)
     }
