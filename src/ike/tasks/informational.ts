@@ -134,7 +134,8 @@ function keepTasks(sa: IkeSa): void {
   const { active, successor } = sa
   if (active === undefined || successor === undefined || successor.isDead) return
   sa.active = undefined
-  if (!SETTLED_BY_DELETE.includes(active.name) && active.interrupted?.(successor)) successor.queue.unshift(active)
+  if (!SETTLED_BY_DELETE.includes(active.name) && active.interrupted?.(successor))
+    successor.queue.unshift(active)
   else active.dispose?.()
 }
 
