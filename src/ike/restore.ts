@@ -42,7 +42,7 @@ export interface RestoreInputs {
   readonly isOpen: boolean
   /** Since the snapshot was made. */
   readonly ageMs: number
-  /** What the peer is asked to add to its outgoing ESP sequence numbers. */
+  /** What the peer is asked to add to its outgoing ESP sequence numbers, for earlier takeovers too. */
   readonly replayDelta: bigint
 }
 
@@ -172,6 +172,7 @@ function pursue(state: SessionState, inputs: RestoreInputs): void {
   for (const sa of state.sas) {
     if (state.features.messageIdSync) {
       sa.awaitsSync = true
+      if (replay !== undefined) state.pendingReplayDelta = replay.delta
       sa.queue.push(new MessageIdSyncTask(state, replay))
     } else if (replay !== undefined && sa === state.current) sa.queue.push(new ReplaySyncTask(replay))
   }

@@ -93,6 +93,11 @@ export class SessionState {
   isByTicket = false
   /** Initiator: the responder gives tickets. */
   hasTickets = false
+  /**
+   * Responder that has taken over: sequence numbers that the peer was asked to leave out (RFC 6311 section 5.2) and has not agreed to, those
+   * of earlier takeovers included.
+   */
+  pendingReplayDelta = 0n
   /** Responder: the peer follows redirections (RFC 5685). */
   followsRedirects = false
   localIdentity: Identity | undefined

@@ -36,7 +36,7 @@ import {
 } from './snapshot.ts'
 import type { AssignedConfig, Identity } from './types.ts'
 
-export const SNAPSHOT_VERSION = 1
+export const SNAPSHOT_VERSION = 2
 
 export interface SnapshotBytes {
   /** SAs, keys, identities, addresses, path. */
@@ -108,6 +108,7 @@ function writeSession(w: Writer, snapshot: SessionPart): void {
   writeOptional(w, snapshot.remoteIdentity, (identity) => writeIdentity(w, identity))
   writeText(w, snapshot.peerName)
   writeOptional(w, snapshot.assigned, (assigned) => writeAssigned(w, assigned))
+  w.u64(snapshot.pendingReplayDelta)
   w.u32(snapshot.current)
 }
 
@@ -128,6 +129,7 @@ function readSession(r: Reader): SessionPart {
     remoteIdentity: readOptional(r, 'remoteIdentity', () => readIdentity(r)),
     peerName: readText(r, 'peerName'),
     assigned: readOptional(r, 'assigned', () => readAssigned(r)),
+    pendingReplayDelta: r.u64('pendingReplayDelta'),
     current: r.u32('current')
   }
 }

@@ -28,6 +28,8 @@ export interface SessionSnapshot {
   readonly remoteIdentity: Identity | undefined
   readonly peerName: string
   readonly assigned: AssignedConfig | undefined
+  /** Left out of the peer's sequence numbers by a takeover that the peer may not have heard of: the next one asks for it as well. */
+  readonly pendingReplayDelta: bigint
   /** Local numbers are used up to here. */
   readonly lastNumber: number
   /** Number of the IKE SA that new exchanges use. */
@@ -126,6 +128,7 @@ export function takeSnapshot(state: SessionState, now: number): SessionSnapshot 
     remoteIdentity: state.remoteIdentity,
     peerName: state.peerName,
     assigned: state.assigned,
+    pendingReplayDelta: state.pendingReplayDelta,
     lastNumber: state.lastNumber,
     current: current.number,
     sas,

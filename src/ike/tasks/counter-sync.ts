@@ -69,6 +69,7 @@ export class MessageIdSyncTask implements Task {
       Math.max(answer.sends, exchanges.expectedRequestId)
     )
     sa.awaitsSync = false
+    state.pendingReplayDelta = 0n
     sa.requestFragments.reset()
     state.log('info', 'Message IDs synchronised with the peer', {
       nextRequestId: exchanges.nextRequestId,

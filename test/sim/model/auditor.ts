@@ -39,7 +39,6 @@ const EXCUSED_MS = 10_000
 export interface WatchedChild {
   readonly owner: WatchedSession
   readonly parameters: ChildSaParameters
-  readonly upAt: number
   isUp: boolean
   /** Sent on, by this end. */
   isActive: boolean
@@ -103,7 +102,6 @@ export class Auditor {
   readonly #ikeSent: Record<Side, Set<string>> = { client: new Set(), gateway: new Set() }
   readonly #refused: { readonly child: WatchedChild; readonly what: string; readonly at: number }[] = []
   #isTakeoverUnheard = false
-  #writtenOffAt = Number.NEGATIVE_INFINITY
   readonly #byMessageId = new Map<string, string>()
 
   constructor(world: World) {
@@ -114,13 +112,9 @@ export class Auditor {
     this.#ends[side] = end
   }
 
-  /**
-   * Another node goes on with the sessions. When the client has not heard of the takeover before, the numbers that it is asked to leave
-   * out are fewer than those which two takeovers have written off: until a rekeying its packets are refused (see docs/RELIABILITY.md).
-   */
+  /** Another node goes on with the sessions. */
   takenOver(): void {
     this.excusedAt = this.#world.now
-    if (this.#isTakeoverUnheard) this.#writtenOffAt = this.#world.now
     this.#isTakeoverUnheard = true
   }
 
@@ -243,9 +237,7 @@ export class Auditor {
       isUp: true,
       isActive: false,
       downReason: undefined,
-      isWornOut: false,
-      // Another node of a cluster goes on with the same SA.
-      upAt: known?.upAt ?? this.#world.now
+      isWornOut: false
     }
     watched.children.set(spi, one)
     this.#children[side].set(spi, one)
@@ -408,8 +400,7 @@ export class Auditor {
     if (child.owner.isClosed || ageMs > TIMELY_MS) return undefined
     if (this.#world.now - this.excusedAt < EXCUSED_MS) return undefined
     // Before the client has heard of a takeover, what it sends counts as sent again (RFC 6311 section 5).
-    const isWrittenOff = this.#isTakeoverUnheard || child.upAt <= this.#writtenOffAt
-    if (side === 'gateway' && isWrittenOff) return undefined
+    if (side === 'gateway' && this.#isTakeoverUnheard) return undefined
     if (this.#ends[side]?.takes(child.owner.session) !== true) return undefined
     return child.isUp ? 'keys' : 'no-loss'
   }

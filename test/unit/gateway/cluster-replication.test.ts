@@ -284,6 +284,30 @@ describe('a takeover', () => {
     expect(takeoverOf(60_000, session, path, true).replayDelta).toBe(SEQUENCE_JUMP)
   })
 
+  it('asks for what an earlier takeover left out as well, if the client has not heard of it', () => {
+    const { session, path } = stored()
+    const pending = 2n ** 24n
+    const [one, ...others] = session.esp
+    if (one === undefined || others.length > 0) throw new Error('one Child SA was expected')
+    const jumped = { ...one, inbound: { ...one.inbound, sequence: 5n + pending } }
+    const snapshot = { ...session.snapshot, pendingReplayDelta: pending }
+    const second = takeoverOf(3_000, { ...session, snapshot, esp: [jumped] }, path, true)
+    // The client, which has come to 5 at least, goes on above the window.
+    expect(second.replayDelta).toBe(pending + 2n ** 24n)
+    expect([...second.esp.values()][0]?.inbound.sequence).toBe(5n + pending + 2n ** 24n)
+  })
+
+  it('never asks for more than a sequence number can hold', () => {
+    const { session, path } = stored()
+    const snapshot = { ...session.snapshot, pendingReplayDelta: 2n ** 32n - 2n }
+    const asked = (esn: boolean) => {
+      const esp = session.esp.map((one) => ({ ...one, inbound: { ...one.inbound, esn } }))
+      return takeoverOf(3_000, { ...session, snapshot, esp }, path, true).replayDelta
+    }
+    expect(asked(false)).toBe(2n ** 32n - 1n)
+    expect(asked(true)).toBe(2n ** 32n - 2n + 2n ** 24n)
+  })
+
   it('takes everything above what is known from a client that cannot skip numbers', () => {
     const { session, path } = stored('message-ids')
     const [one] = takeoverOf(3_000, session, path, true).esp.values()

@@ -238,6 +238,29 @@ describe('a member that takes over (RFC 6311)', () => {
   })
 })
 
+describe('the sequence numbers that the client was asked to leave out', () => {
+  const pendingOf = (end: End, now: number) => {
+    const snapshot = end.session.snapshot(now)
+    if (snapshot === undefined) throw new Error('nothing to take over')
+    const decoded = decodeSnapshot(encodeSnapshot(snapshot))
+    return decoded.ok ? decoded.value.pendingReplayDelta : undefined
+  }
+
+  it('are told to whoever takes over next, until the client has agreed', () => {
+    const { pair, member, peer, now } = failover()
+    expect(pendingOf(pair.gateway, now)).toBe(0n)
+    expect(pendingOf(member, now)).toBe(DELTA)
+    const { nonce, sends } = countersIn(peer.hear().payloads)
+    peer.say(now, peer.header(INFORMATIONAL, true, 0), [answer(nonce, 5, sends)])
+    expect(pendingOf(member, now)).toBe(0n)
+  })
+
+  it('are nothing where the client does not know how', () => {
+    const { member, now } = failover({ haSync: 'message-ids' })
+    expect(pendingOf(member, now)).toBe(0n)
+  })
+})
+
 describe('both ends that fail over at once (RFC 6311 appendix A.4)', () => {
   it('come to the same, higher numbers', () => {
     const path = pathPair()

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { IkeSession } from '../../../src/ike/session.ts'
 import { disposeSnapshot } from '../../../src/ike/snapshot.ts'
-import { decodeSnapshot, encodeSnapshot } from '../../../src/ike/snapshot-codec.ts'
+import { decodeSnapshot, encodeSnapshot, SNAPSHOT_VERSION } from '../../../src/ike/snapshot-codec.ts'
 import { Pair, pathPair } from '../../support/ike-pair.ts'
 import { SeededRandom } from '../../support/seeded-random.ts'
 
@@ -54,7 +54,7 @@ describe('a snapshot', () => {
   it('of the wrong version, cut short or too long is refused, never believed', () => {
     const { lasting, passing } = encodeSnapshot(snapshotOf(busyPair()))
     const future = Uint8Array.from(lasting)
-    future[0] = 2
+    future[0] = SNAPSHOT_VERSION + 1
     expect(decodeSnapshot({ lasting: future, passing }).ok).toBe(false)
     for (let length = 0; length < lasting.length; length++)
       expect(decodeSnapshot({ lasting: lasting.subarray(0, length), passing }).ok).toBe(false)
