@@ -17,6 +17,7 @@ import type { Path, TransportKind } from '../wire/endpoint.ts'
 import { FrameFate } from '../wire/frame-fate.ts'
 import { ExchangeType } from '../wire/ike-constants.ts'
 import { readMessageHeader } from '../wire/ike-header.ts'
+import type { Bell } from './bell.ts'
 import type { Farewells } from './farewell.ts'
 import { type Clock, IkeDriver, type IkeEvent } from './ike-driver.ts'
 import { type Established, ikeOnlyHandlers } from './link.ts'
@@ -30,6 +31,8 @@ export interface BringUpOptions {
   readonly open: (candidate: Candidate, signal: AbortSignal) => Promise<Opened>
   readonly makeSession: () => IkeSession
   readonly onReport: (report: RungReport) => void
+  /** The network is another one: what nobody has proved to be alive may have been left behind on the old one. */
+  readonly news?: Bell | undefined
   /** For sessions that the gateway may know by now. */
   readonly farewells: Farewells
   readonly signal: AbortSignal
@@ -73,6 +76,7 @@ class BringUp {
   #timer: { cancel(): void } | undefined
   #done = false
   #draining = false
+  #unlisten: (() => void) | undefined
   readonly #onAbort = (): void => this.#fail(this.#options.signal.reason)
 
   constructor(
@@ -87,12 +91,13 @@ class BringUp {
   }
 
   start(): void {
-    const { signal, ladder } = this.#options
+    const { signal, ladder, news } = this.#options
     if (signal.aborted) {
       this.#fail(signal.reason)
       return
     }
     signal.addEventListener('abort', this.#onAbort, { once: true })
+    this.#unlisten = news?.listen(() => this.#input((now) => this.#ladder.networkChanged(now)))
     this.#input((now) => this.#ladder.start(now, ladder))
   }
 
@@ -322,6 +327,7 @@ class BringUp {
   #finish(): void {
     this.#done = true
     this.#timer?.cancel()
+    this.#unlisten?.()
     this.#options.signal.removeEventListener('abort', this.#onAbort)
     for (const attempt of this.#attempts.values()) {
       this.#abandonIke(attempt)

@@ -94,7 +94,7 @@ export class Connector {
       const attempt = new Attempt(patience, clock)
       try {
         const left = { timeoutMs: deadline - clock.now(), signal: AbortSignal.any([signal, attempt.signal]) }
-        return await this.#climb({ ...wish, ...left }, wish.timeoutMs, () => attempt.settle())
+        return await this.#climb({ ...wish, ...left }, wish.timeoutMs, () => attempt.settle(), patience.news)
       } catch (error) {
         signal.throwIfAborted()
         refusals = mayPass(error) ? 0 : refusals + 1
@@ -119,8 +119,14 @@ export class Connector {
   /**
    * @param wholeMs how long all attempts together may take, for people
    * @param onAnswer somebody answers IKE
+   * @param news the network is another one
    */
-  async #climb(wish: ClimbWish, wholeMs: number, onAnswer: () => void): Promise<BringUpResult> {
+  async #climb(
+    wish: ClimbWish,
+    wholeMs: number,
+    onAnswer: () => void,
+    news?: Bell | undefined
+  ): Promise<BringUpResult> {
     const { timeoutMs } = wish
     const { clock, redirects } = this.#environment
     const tooLate = new AbortController()
@@ -131,7 +137,7 @@ export class Connector {
       let { destination } = wish
       for (;;) {
         try {
-          return await this.#climbTo(destination, wish, limit, onAnswer)
+          return await this.#climbTo(destination, wish, limit, onAnswer, news)
         } catch (error) {
           if (!(error instanceof RedirectedError)) throw error
           destination = await redirects.follow(error, limit)
@@ -149,7 +155,8 @@ export class Connector {
     destination: Destination | undefined,
     { order, preferred, remembered, ticket, isFirst = false }: ClimbWish,
     signal: AbortSignal,
-    onAnswer: () => void
+    onAnswer: () => void,
+    news: Bell | undefined
   ): Promise<BringUpResult> {
     const { factory, clock, log, streamTarget, tunnel, open } = this.#environment
     const isElsewhere = destination !== undefined
@@ -175,6 +182,7 @@ export class Connector {
         if (report.outcome === 'answered') onAnswer()
         this.#report(report)
       },
+      news,
       farewells: this.farewells,
       signal
     })

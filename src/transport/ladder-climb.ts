@@ -102,7 +102,13 @@ export class LadderClimb {
     }
   }
 
-  /** The gateway has forgotten the session, it seems. The old one is listened to while it is dismissed. */
+  /** There is a reason to think that the first IKE_AUTH will not be answered. What has come later may wait for a person. */
+  doubt(now: number, state: RungState): void {
+    if (state.phase !== 'answered' || state.proven || state.reopensLeft === 0) return
+    state.doubtUntil ??= now + this.timings.authDoubtMs
+  }
+
+  /** The gateway has forgotten the session, it seems, or cannot be reached from where we were. The old one is listened to while it is dismissed. */
   #beginAnew(now: number, state: RungState): void {
     state.doubtUntil = undefined
     if (state.phase !== 'answered') return
@@ -208,6 +214,7 @@ export class LadderClimb {
     state.phase = 'ike'
     state.resume = false
     state.doubtUntil = undefined
+    state.proven = false
     state.ikeAt = now
     state.deadline = isStream(state)
       ? now + streamIkeMs

@@ -34,6 +34,8 @@ export interface RungState {
   deadline: number | undefined
   /** `answered`: when a rumour that the gateway has forgotten the session is believed, unless the gateway itself is heard. */
   doubtUntil: number | undefined
+  /** Something authentic came in the IKE session. */
+  proven: boolean
   /** When its connection was opened. */
   openedAt: number
   /** When IKE began on it. */
@@ -111,6 +113,7 @@ export function buildRungs(input: LadderInput): RungState[] {
         phase: 'waiting',
         deadline: undefined,
         doubtUntil: undefined,
+        proven: false,
         openedAt: 0,
         ikeAt: 0,
         reopensLeft: REOPENS,

@@ -132,6 +132,7 @@ export class Ladder {
     if (this.#climb.over || state === undefined || this.#climb.established !== undefined) return
     if (this.#climb.mayTakeSession(state)) this.#climb.takeSession(state)
     state.doubtUntil = undefined
+    state.proven = true
     if (state.phase === 'answered') state.deadline = undefined
     this.#climb.advance(now)
   }
@@ -143,8 +144,12 @@ export class Ladder {
    */
   ikeDoubted(now: number, id: number): void {
     const state = this.#climb.find(id)
-    if (this.#climb.over || state?.phase !== 'answered' || state.reopensLeft === 0) return
-    state.doubtUntil ??= now + this.#timings.authDoubtMs
+    if (!this.#climb.over && state !== undefined) this.#climb.doubt(now, state)
+  }
+
+  /** The network is another one: a session that is half set up may have been left behind on the old one. */
+  networkChanged(now: number): void {
+    if (!this.#climb.over) for (const state of this.#climb.states) this.#climb.doubt(now, state)
   }
 
   ikeEstablished(now: number, id: number): void {

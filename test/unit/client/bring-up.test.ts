@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Bell } from '../../../src/client/bell.ts'
 import { FAREWELL_MS } from '../../../src/client/farewell.ts'
 import { sessionPath } from '../../../src/client/link.ts'
 import { parseProposals } from '../../../src/crypto/proposal.ts'
@@ -139,6 +140,33 @@ describe('bringing up', () => {
     // What was said about the old session is not said about the new one.
     expect(climbing.outcome.result?.events.map(({ type }) => type)).not.toContain('hint')
     await expectTidy(site, site.last(kind))
+  })
+
+  it.each(['udp', 'tcp'] as const)(
+    'begins anew on another network when IKE_AUTH over %s was lost with the old one',
+    async (kind) => {
+      const site = setUp()
+      const news = new Bell()
+      site.swallow = (transport, exchangeType) =>
+        transport === site.transports[0] && exchangeType === ExchangeType.IKE_AUTH
+      const climbing = climb(site, { ...only(kind), news })
+      await site.clock.advance(20_000)
+      expect(site.of(kind)).toHaveLength(1)
+      news.ring()
+      expect(await site.clock.until(climbing.isOver, 3_000)).toBe(true)
+      expect(climbing.outcome.result?.link.transport).toBe(site.last(kind))
+      await expectTidy(site, site.last(kind))
+    }
+  )
+
+  it('goes on where it was when the network changes and the gateway is still heard', async () => {
+    const site = setUp()
+    const news = new Bell()
+    site.onRequest = () => news.ring()
+    const climbing = climb(site, { ...only('udp'), news })
+    await run(site, climbing)
+    await site.clock.advance(5_000)
+    expect(site.of('udp')).toHaveLength(1)
   })
 
   it('goes on as long as the gateway proves that it was slandered', async () => {
