@@ -20,11 +20,10 @@ import { World } from './world.ts'
 /** On a network without faults: the ladder, IKE_SA_INIT, IKE_AUTH, and the first question answered. */
 const UP_MS = 5_000
 /**
- * From the end of the last fault to the first answer. The longest way: IKE_AUTH was repeated for the last time just before and has to fail,
- * where there is nothing else to try (32 s and jitter, `DEFAULT_TIMERS`); a climb that has failed is tried again after 30 s at most; the
- * ladder takes up to 5 s.
+ * From the end of the last fault to the first answer. The longest way: IKE_AUTH has to fail on a stream that is half-open, where there is
+ * nothing else to try (60 s, `DEFAULT_TIMERS`); a climb that has failed is tried again after 30 s at most; the ladder takes up to 5 s.
  */
-const BACK_MS = 75_000
+const BACK_MS = 100_000
 /** After that, time for exchanges that were put off, and for whatever was left in doubt. */
 const REST_MS = 240_000
 /** A clean end: DELETE and its answer. */
