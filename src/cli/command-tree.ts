@@ -107,10 +107,10 @@ function choices(words: readonly string[]): ValueKind {
 }
 
 function kindOf(flags: string): ValueKind {
-  const placeholder = /[<[](\w+)/.exec(flags)?.[1]
-  if (placeholder === 'file') return { kind: 'file' }
-  if (placeholder === 'dir') return { kind: 'directory' }
-  return { kind: placeholder === 'user' ? 'user' : 'nothing' }
+  const argumentName = /[<[](\w+)/.exec(flags)?.[1]
+  if (argumentName === 'file') return { kind: 'file' }
+  if (argumentName === 'dir') return { kind: 'directory' }
+  return { kind: argumentName === 'user' ? 'user' : 'nothing' }
 }
 
 function kindOfArgument(argument: Argument): ValueKind {

@@ -216,7 +216,7 @@ export class Recovery {
     return undefined
   }
 
-  /** The old SA is beyond reach, at least for now. */
+  /** The old SA is beyond reach; it is offered again and again while a fresh one is sought. */
   async #reconnect(link: Link, reason: string): Promise<void> {
     const { clock, tunnel, onEvent } = this.#environment
     const { order } = this.#options

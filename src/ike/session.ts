@@ -5,20 +5,14 @@
  * Every method takes the time and puts its effects into the queue that `poll` drains. Bytes of a peer never throw.
  * @module
  */
-import type { IkestreamError } from '../errors.ts'
-import { AuthenticationError } from '../errors.ts'
 import type { Path } from '../wire/endpoint.ts'
 import { FrameFate } from '../wire/frame-fate.ts'
-import { ExchangeType, NotifyType } from '../wire/ike-constants.ts'
-import { notify } from '../wire/ike-helpers.ts'
 import type { TrafficSelector } from '../wire/ike-message.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { MAX_MESSAGE_ID } from './exchange-manager.ts'
 import { peerTimeout } from './failures.ts'
-import type { IkeSa } from './ike-sa.ts'
+import { beginSession } from './initiation.ts'
 import type { IkeSaState } from './lifecycle.ts'
-import { armRetransmission, sendRequest } from './messenger.ts'
-import { INIT_DOUBT_MS, LOST_PATH_PATIENCE_MS } from './options.ts'
 import { type RestoreInputs, restoreState } from './restore.ts'
 import {
   onDeadline,
@@ -32,15 +26,11 @@ import {
 import { type SessionInfo, sessionInfo } from './session-info.ts'
 import { SessionState } from './session-state.ts'
 import { type SessionSnapshot, takeSnapshot } from './snapshot.ts'
-import { AuthTask } from './tasks/auth.ts'
 import { ChildCreateTask } from './tasks/child-create.ts'
-import { closeSession, establishedWhileClosing } from './tasks/delete.ts'
-import { InitTask } from './tasks/init.ts'
-import { MobikeTask } from './tasks/mobike.ts'
-import { usePath } from './tasks/path.ts'
+import { closeSession } from './tasks/delete.ts'
+import { losePath, movePath, peerSeenOn } from './tasks/path.ts'
 import { RedirectTask } from './tasks/redirect.ts'
-import { ResumeTask } from './tasks/resume.ts'
-import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig, SessionTicket } from './types.ts'
+import type { IkeEnvironment, IkeOutput, InitiatorConfig, ResponderConfig } from './types.ts'
 
 export { DEFAULT_TIMERS } from './options.ts'
 export type { SessionInfo } from './session-info.ts'
@@ -117,37 +107,7 @@ export class IkeSession {
   connect(now: number, path: Path): void {
     const { config } = this.#state
     if (config.role !== 'initiator' || this.#state.current !== undefined) return
-    this.#at(now, () => this.#begin(config, path, config.resumption?.ticket))
-  }
-
-  /** @param ticket to resume a session with; without, or when that fails, it is set up from scratch */
-  #begin(config: InitiatorConfig, path: Path, ticket: SessionTicket | undefined): void {
-    const state = this.#state
-    state.path = path
-    const sa = state.addIkeSa(true)
-    state.current = sa
-    const hooks = {
-      established: () => this.#onEstablished(),
-      giveUp: giveUp(state),
-      reject: reject(state, sa)
-    }
-    const startOver = (why: string) => {
-      state.log('info', `the session cannot be resumed: ${why}`)
-      state.destroyIkeSa(sa)
-      if (!state.ended && state.closing === undefined) this.#begin(config, path, undefined)
-    }
-    const onKeys = () => {
-      state.doubt = undefined
-      state.timers.clear('init-doubt', 0)
-      const resumption = ticket === undefined ? undefined : { ticket, startOver }
-      state.enqueue(sa, new AuthTask(state, config, hooks, resumption))
-    }
-    const onDoubt = (error: IkestreamError) => this.#onDoubt(error)
-    const first =
-      ticket === undefined
-        ? new InitTask(state, onKeys, onDoubt)
-        : new ResumeTask(state, ticket, onKeys, startOver)
-    state.enqueue(sa, first)
+    this.#at(now, (state) => beginSession(state, config, path, config.resumption?.ticket))
   }
 
   /**
@@ -191,42 +151,17 @@ export class IkeSession {
    * the peer is told, with UPDATE_SA_ADDRESSES or an empty INFORMATIONAL, and `path-changed` says when it has answered.
    */
   movePath(now: number, path: Path): void {
-    this.#at(now, (state) => {
-      const sa = state.current
-      if (sa === undefined) return
-      const isPastInit = state.established || sa.init !== undefined
-      // Also a path that was in use before has to be answered on anew.
-      state.confirmedPathId = undefined
-      usePath(state, isPastInit ? (path.natT ?? path) : path)
-      if (state.established) announcePath(state)
-    })
+    this.#at(now, (state) => movePath(state, path))
   }
 
-  /**
-   * Responder: authentic ESP of the peer comes from there now, since a NAT has given it another port. Our requests would not reach it
-   * where it was; it has no reason to tell as long as its own are answered.
-   */
+  /** Responder: authentic ESP of the peer comes from there now, since a NAT has given it another port. */
   peerSeenOn(now: number, path: Path): void {
-    this.#at(now, (state) => {
-      const current = state.path
-      if (state.config.role !== 'responder' || current === undefined || !state.natRemote) return
-      if (!path.reliable && !current.reliable && path.id !== current.id) usePath(state, path)
-    })
+    this.#at(now, (state) => peerSeenOn(state, path))
   }
 
   /** The path is broken: nothing is sent there any more, and outstanding requests wait for the next one. */
   pathLost(now: number, path: Path): void {
-    this.#at(now, (state) => {
-      const current = state.path
-      if (current === undefined || (current.id !== path.id && current.id !== path.natT?.id)) return
-      state.pathLost = true
-      for (const sa of state.sas) {
-        sa.exchanges.pathChanged(now, undefined)
-        armRetransmission(state, sa)
-      }
-      // The initiator's driver knows whether there will be another path; a responder can only wait.
-      if (state.config.role === 'responder') state.after('lost-path', 0, LOST_PATH_PATIENCE_MS)
-    })
+    this.#at(now, (state) => losePath(state, path))
   }
 
   /** Gives up a session that is not authenticated yet, without a word to a peer that may not be there. */
@@ -349,54 +284,5 @@ export class IkeSession {
     apply(state)
     pump(state)
     if (state.ended) this.#dispatcher.dispose()
-  }
-
-  #onDoubt(error: IkestreamError): void {
-    const state = this.#state
-    // A stream's other end is who it is: nobody can slip in a better answer (RFC 9329 section 6.4).
-    if (state.path?.reliable) {
-      state.end('rejected', error)
-      return
-    }
-    state.doubt = error
-    if (state.timers.at('init-doubt', 0) === undefined) state.after('init-doubt', 0, INIT_DOUBT_MS)
-  }
-
-  #onEstablished(): void {
-    const state = this.#state
-    if (establishedWhileClosing(state)) return
-    // The peer believes the address of the first IKE_AUTH (RFC 4555 section 3.2).
-    if (state.authPath?.id !== state.path?.id) announcePath(state)
-  }
-}
-
-/**
- * Tells the peer on every living IKE SA: of a rekeying that we answered we cannot know whether the answer arrived, and
- * until it has the peer knows the old IKE SA only.
- */
-function announcePath(state: SessionState): void {
-  if (state.closing !== undefined) return
-  for (const sa of state.sas) {
-    const isTold = state.hasTask(sa, ({ name }) => name === 'mobike')
-    if ((sa.isUsable || sa.state === 'REKEYED') && !isTold) state.enqueue(sa, new MobikeTask(state), true)
-  }
-}
-
-function giveUp(state: SessionState): (error: IkestreamError) => void {
-  return (error) => {
-    if (!establishedWhileClosing(state)) closeSession(state, 'rejected', error)
-  }
-}
-
-/** Tells the gateway that it failed to convince us, once and without waiting for an answer (RFC 7296 section 2.21.2). */
-function reject(state: SessionState, sa: IkeSa): (error: IkestreamError) => void {
-  return (error) => {
-    if (sa.exchanges.outstandingId !== undefined) sa.exchanges.complete()
-    // Before the first IKE_AUTH has left there is nothing that the gateway would have to forget.
-    if (state.authPath !== undefined && sa.exchanges.nextRequestId > 1) {
-      const payloads = [notify(NotifyType.AUTHENTICATION_FAILED)]
-      sendRequest(state, sa, { exchangeType: ExchangeType.INFORMATIONAL, payloads })
-    }
-    state.end(error instanceof AuthenticationError ? 'authentication-failed' : 'protocol-error', error)
   }
 }

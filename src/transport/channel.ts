@@ -10,7 +10,7 @@ import type { EspTransmit, TransportFailure } from './types.ts'
 export interface ChannelEvents {
   /** Bytes of the stream at `buffer[start, end)`; only valid during the call, and may be overwritten. */
   onBytes(buffer: Uint8Array, start: number, end: number): void
-  /** What there was to read for now has been told. */
+  /** Everything that there was to read has been told; `onBytes` follows when more comes. */
   onBatchEnd(): void
   /** A blocked channel takes packets again. */
   onWritable(): void

@@ -48,7 +48,7 @@ export class TlsTap extends Duplex {
   /** Bytes that Node has not been given yet. */
   #waiting: Buffer = Buffer.alloc(0)
   #scheduled = false
-  /** Node has had enough for now. */
+  /** Node's buffer is full: it takes more after its next `_read`. */
   #isFull = false
   /** Records in each direction since the peer's Finished. */
   #fed = 0

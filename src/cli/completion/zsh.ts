@@ -77,9 +77,9 @@ function argumentsCall({ options, arguments: args }: CommandNode): string {
 
 /** \`'(-q --quiet)'{-q,--quiet}'[errors only]'\`, \`'*--cafile=[CAs]:file:_files'\` */
 function optionSpec({ short, long, description, takes, value, flags }: OptionNode): string {
-  const placeholder = /[<[]([^>\]]+)/.exec(flags)?.[1] ?? 'value'
+  const argumentName = /[<[]([^>\]]+)/.exec(flags)?.[1] ?? 'value'
   const action =
-    takes === 'nothing' ? '' : `${takes === 'value' ? '' : ':'}:${escaped(placeholder)}:${actionOf(value)}`
+    takes === 'nothing' ? '' : `${takes === 'value' ? '' : ':'}:${escaped(argumentName)}:${actionOf(value)}`
   const explanation = `[${escaped(description)}]${action}`
   const equals = takes === 'value' ? '=' : takes === 'perhaps a value' ? '=-' : ''
   // Whatever may be given again is not told apart here: offering it once more does no harm.

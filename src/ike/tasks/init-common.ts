@@ -9,12 +9,13 @@ import { prfById } from '../../crypto/prf.ts'
 import { suiteOf, transformOf } from '../../crypto/proposal.ts'
 import type { KeyExchange } from '../../crypto/types.ts'
 import { InternalError } from '../../errors.ts'
+import type { Path } from '../../wire/endpoint.ts'
 import { HashAlgorithmId, IntegrityId, NotifyType, TransformType } from '../../wire/ike-constants.ts'
 import { findNotify, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload, Proposal } from '../../wire/ike-message.ts'
 import type { IkeSa, IkeSecurity, InboundMessage, InitRecord } from '../ike-sa.ts'
 import { deriveIkeKeys, initialSkeyseed } from '../keymat.ts'
-import { MAX_NONCE_LENGTH, MIN_NONCE_LENGTH } from '../options.ts'
+import { MAX_NONCE_LENGTH, MIN_NONCE_LENGTH, NONCE_LENGTH } from '../options.ts'
 import type { SessionState } from '../session-state.ts'
 import { natVerdict } from './natd.ts'
 
@@ -61,6 +62,33 @@ export function acceptInit(
   state.emit({ type: 'init-answered', path, rttMs: state.rttMs })
   // ESP in UDP lives on the NAT traversal port alone, so IKE moves there before anything else (RFC 7296 section 2.23).
   if (path.natT !== undefined) state.path = path.natT
+}
+
+/** Responder: a request for a new IKE SA is as it should be; the keys follow with `finishResponder`. */
+export function openResponderSa(
+  state: SessionState,
+  request: InboundMessage,
+  path: Path
+): { readonly sa: IkeSa; readonly nonceR: Uint8Array } {
+  const sa = state.addIkeSa(false)
+  sa.remoteSpi = request.header.spiI
+  noteSupport(state, request.payloads)
+  // In the request SPIr is still zero, and so it is in the hashes.
+  const nat = natVerdict(request.payloads, sa.spiI, 0n, path)
+  state.natLocal = nat?.local ?? false
+  state.natRemote = nat?.remote ?? false
+  return { sa, nonceR: state.environment.random.bytes(NONCE_LENGTH) }
+}
+
+/** Responder: the response is on its way. @param security undefined when the suite cannot be had */
+export function finishResponder(
+  state: SessionState,
+  sa: IkeSa,
+  security: IkeSecurity | undefined,
+  init: InitRecord
+): void {
+  sa.init = init
+  if (security !== undefined) secureIkeSa(state, sa, security)
 }
 
 export function acceptableNonce(nonce: Uint8Array): boolean {

@@ -10,19 +10,18 @@ import { findPayload, notify } from '../../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload } from '../../wire/ike-message.ts'
 import { certificateRequest } from '../auth/authenticator.ts'
 import type { IkeSa, InboundMessage } from '../ike-sa.ts'
-import { NONCE_LENGTH } from '../options.ts'
 import { followsRedirects, redirectNotify } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import {
   acceptableNonce,
   deriveInitialSecurity,
-  noteSupport,
-  secureIkeSa,
+  finishResponder,
+  openResponderSa,
   sharedSecretOf,
   supportNotifies,
   uint16Bytes
 } from './init-common.ts'
-import { natDetectionPayloads, natVerdict } from './natd.ts'
+import { natDetectionPayloads } from './natd.ts'
 
 export type InitAnswer =
   /** Answer with this error and forget the message. */
@@ -60,15 +59,8 @@ export function answerInit(state: SessionState, request: InboundMessage, path: P
     exchange?.dispose()
     return refuse(notify(NotifyType.INVALID_SYNTAX))
   }
-  const sa = state.addIkeSa(false)
-  sa.remoteSpi = request.header.spiI
-  const nonceR = state.environment.random.bytes(NONCE_LENGTH)
+  const { sa, nonceR } = openResponderSa(state, request, path)
   const inputs = { chosen, nonceI: nonce.data, nonceR, spiI: sa.spiI, spiR: sa.spiR }
-  noteSupport(state, request.payloads)
-  // In the request SPIr is still zero, and so it is in the hashes.
-  const nat = natVerdict(request.payloads, sa.spiI, 0n, path)
-  state.natLocal = nat?.local ?? false
-  state.natRemote = nat?.remote ?? false
   return {
     kind: 'accept',
     sa,
@@ -83,13 +75,12 @@ export function answerInit(state: SessionState, request: InboundMessage, path: P
     ],
     complete(response, requestBytes) {
       const security = deriveInitialSecurity(inputs, sharedSecret)
-      sa.init = {
+      finishResponder(state, sa, security, {
         localMessage: response,
         remoteMessage: requestBytes,
         localNonce: nonceR,
         remoteNonce: nonce.data
-      }
-      if (security !== undefined) secureIkeSa(state, sa, security)
+      })
     }
   }
 }

@@ -7,12 +7,17 @@ import { NotifyType, PayloadType } from '../../wire/ike-constants.ts'
 import { findNotify, findPayload, notify } from '../../wire/ike-helpers.ts'
 import type { InboundMessage } from '../ike-sa.ts'
 import { resumptionSkeyseed } from '../keymat.ts'
-import { NONCE_LENGTH } from '../options.ts'
 import { followsRedirects, redirectNotify } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
-import { acceptableNonce, deriveSecurity, noteSupport, secureIkeSa, supportNotifies } from './init-common.ts'
+import {
+  acceptableNonce,
+  deriveSecurity,
+  finishResponder,
+  openResponderSa,
+  supportNotifies
+} from './init-common.ts'
 import type { InitAnswer } from './init-response.ts'
-import { natDetectionPayloads, natVerdict } from './natd.ts'
+import { natDetectionPayloads } from './natd.ts'
 
 /** Judges a request that has the right payloads. */
 export function answerResume(state: SessionState, request: InboundMessage, path: Path): InitAnswer {
@@ -27,15 +32,9 @@ export function answerResume(state: SessionState, request: InboundMessage, path:
   state.followsRedirects = followsRedirects(request.payloads)
   if (config.role === 'responder' && config.redirect?.at === 'init' && state.followsRedirects)
     return { kind: 'refuse', error: redirectNotify(config.redirect.to, nonceI) }
-  const sa = state.addIkeSa(false)
-  sa.remoteSpi = request.header.spiI
-  const nonceR = environment.random.bytes(NONCE_LENGTH)
+  const { sa, nonceR } = openResponderSa(state, request, path)
   const inputs = { chosen: ticket.chosen, nonceI, nonceR, spiI: sa.spiI, spiR: sa.spiR }
   state.resumedFrom = ticket
-  noteSupport(state, request.payloads)
-  const nat = natVerdict(request.payloads, sa.spiI, 0n, path)
-  state.natLocal = nat?.local ?? false
-  state.natRemote = nat?.remote ?? false
   return {
     kind: 'accept',
     sa,
@@ -47,13 +46,12 @@ export function answerResume(state: SessionState, request: InboundMessage, path:
     complete(response, requestBytes) {
       const security = deriveSecurity(inputs, (prf) => resumptionSkeyseed(prf, ticket.skD, nonceI, nonceR))
       ticket.skD.fill(0)
-      sa.init = {
+      finishResponder(state, sa, security, {
         localMessage: response,
         remoteMessage: requestBytes,
         localNonce: nonceR,
         remoteNonce: nonceI
-      }
-      if (security !== undefined) secureIkeSa(state, sa, security)
+      })
     }
   }
 }
