@@ -2,7 +2,8 @@
  * Do large IKE messages get to the gateway, in one piece and in fragments? IKE_SA_INIT is padded to whole packets of many sizes, all sent
  * side by side; which ones are answered tells the path MTU, without trusting ICMP to come back.
  *
- * Answers are small: the way back is not tested.
+ * Answers are small: the way back is not tested. What was not answered counts as lost only if it was asked often enough and the answer had
+ * time to come: when time runs out before that, nothing is said.
  * @module
  */
 import type { Clock } from '../clock.ts'
@@ -27,6 +28,15 @@ const MORE_ROUNDS_WITHIN_MS = 700
 const ROUND_TRIPS_OF_PATIENCE = 3
 const LEAST_PATIENCE_MS = 200
 const MOST_PATIENCE_MS = 600
+/** What is not answered within so many round trips of the last question is lost. */
+const ROUND_TRIPS_OF_PROOF = 2
+/** What arrived while this process was held up is looked at before anything counts as lost. */
+const LAST_LOOK_MS = 10
+
+export type LargeMessageAsker = Pick<
+  UdpAsker,
+  'socket' | 'overhead' | 'announcedMtu' | 'listen' | 'forget' | 'send'
+>
 
 export interface LargeMessageOptions {
   readonly clock: Clock
@@ -44,9 +54,9 @@ interface Trial {
   outcome: LargeProbe['outcome'] | undefined
 }
 
-/** @returns null when not even a small question of this kind was answered */
+/** @returns null when not even a small question of this kind was answered, or when there was no time to learn what passes */
 export async function askLargeMessages(
-  asker: UdpAsker,
+  asker: LargeMessageAsker,
   options: LargeMessageOptions
 ): Promise<LargeMessageEvidence | null> {
   const largest = largestOf(asker)
@@ -57,6 +67,7 @@ export async function askLargeMessages(
   const fragmented = pieces(false)
   await askAll(asker, [small, ...trials, fragmented], options)
   if (small.outcome === 'answered') {
+    if (!isSettled(trials)) return null
     const more = between(trials, asker.announcedMtu).map((size) => whole(size))
     await askAll(asker, more, options)
     return conclude(asker, [...trials, ...more], fragmented)
@@ -64,16 +75,21 @@ export async function askLargeMessages(
   // A gateway that is silent about offers which it does not like: two real ones, each of which it will remember for a while.
   const [one, two] = [whole(largest, true), pieces(true)]
   await askAll(asker, [one, two], options)
-  return [one, two].some(({ outcome }) => outcome === 'answered') ? conclude(asker, [one], two) : null
+  const isTelling = isSettled([one]) && [one, two].some(({ outcome }) => outcome === 'answered')
+  return isTelling ? conclude(asker, [one], two) : null
+}
+
+function isSettled(trials: readonly Trial[]): boolean {
+  return trials.every(({ outcome }) => outcome !== undefined)
 }
 
 /** No more than Ethernet has: nothing on the Internet is known to take more. */
-function largestOf({ socket }: UdpAsker): number {
+function largestOf({ socket }: LargeMessageAsker): number {
   return Math.min(socket.linkMtu, SIZES[0] ?? socket.linkMtu)
 }
 
 function makeTrial(
-  asker: UdpAsker,
+  asker: LargeMessageAsker,
   { proposals, random }: LargeMessageOptions,
   ipBytes: number,
   fragmented: boolean,
@@ -104,7 +120,7 @@ function between(trials: readonly Trial[], announcedMtu: number | undefined): re
 }
 
 async function askAll(
-  asker: UdpAsker,
+  asker: LargeMessageAsker,
   trials: readonly Trial[],
   options: LargeMessageOptions
 ): Promise<void> {
@@ -119,26 +135,39 @@ async function askAll(
   }
   const wanted = (rttMs ?? LEAST_PATIENCE_MS) * ROUND_TRIPS_OF_PATIENCE
   const patience = Math.min(Math.max(wanted, LEAST_PATIENCE_MS), MOST_PATIENCE_MS)
+  const proof = Math.max(patience, (rttMs ?? 0) * ROUND_TRIPS_OF_PROOF)
   const startedAt = clock.now()
   const another = (round: number): boolean =>
     round < ROUNDS || (round < MOST_ROUNDS && clock.now() - startedAt < MORE_ROUNDS_WITHIN_MS)
+  const waitUntil = async (untilMs: number): Promise<void> => {
+    while (open().length > 0 && clock.now() < untilMs && !signal.aborted) await bell.wait(untilMs)
+  }
+  let sentAtMs = startedAt
   for (let round = 0; another(round) && open().length > 0 && !signal.aborted; round++) {
     for (const trial of open())
       if (!asker.send(trial.probe, trial.fragmented ? 'allowed' : 'never')) trial.outcome = 'refused'
-    const until = clock.now() + patience
-    while (open().length > 0 && clock.now() < until && !signal.aborted) await bell.wait(until)
+    sentAtMs = clock.now()
+    await waitUntil(sentAtMs + patience)
   }
+  await waitUntil(sentAtMs + proof)
+  await waitUntil(clock.now() + LAST_LOOK_MS)
   for (const trial of trials) asker.forget(trial.probe)
+  if (signal.aborted) return
   for (const trial of open()) trial.outcome = 'lost'
 }
 
-function conclude(asker: UdpAsker, whole: readonly Trial[], fragmented: Trial): LargeMessageEvidence {
+function conclude(
+  asker: LargeMessageAsker,
+  whole: readonly Trial[],
+  fragmented: Trial
+): LargeMessageEvidence {
   const { announcedMtu, socket } = asker
   const largest = largestOf(asker)
-  const probes = [...whole, fragmented].map(({ ipBytes, fragmented: inPieces, outcome }) => {
+  const probes = [...whole, fragmented].flatMap(({ ipBytes, fragmented: inPieces, outcome }) => {
+    if (outcome === undefined) return []
     // Whoever says what fits has refused the rest, also where it did not say so each time.
     const isRefused = announcedMtu !== undefined && !inPieces && ipBytes > announcedMtu && outcome === 'lost'
-    return { ipBytes, fragmented: inPieces, outcome: isRefused ? 'refused' : (outcome ?? 'lost') } as const
+    return [{ ipBytes, fragmented: inPieces, outcome: isRefused ? 'refused' : outcome } as const]
   })
   const passed = whole.filter(({ outcome }) => outcome === 'answered').map(({ ipBytes }) => ipBytes)
   const pathMtu = passed.length === 0 ? null : Math.max(...passed)
@@ -150,6 +179,11 @@ function conclude(asker: UdpAsker, whole: readonly Trial[], fragmented: Trial): 
     probes: probes.sort((a, b) => b.ipBytes - a.ipBytes),
     pathMtu,
     announcedMtu: announcedMtu ?? null,
-    fragments: fragmented.outcome === 'answered' ? 'pass' : telling ? 'lost' : 'unknown'
+    fragments:
+      fragmented.outcome === 'answered'
+        ? 'pass'
+        : telling && fragmented.outcome === 'lost'
+          ? 'lost'
+          : 'unknown'
   }
 }

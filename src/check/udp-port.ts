@@ -18,6 +18,8 @@ const SEND_AT_MS: readonly number[] = [0, 500, 1500]
 const ASKED_AGAIN_MS = 1_000
 /** Round trips that are measured by repeating an answered question. */
 const EXTRA_SAMPLES = 4
+/** From the beginning, and none is begun later: on a very long way there are other questions to ask, too. */
+const MEASURED_WITHIN_MS = 2_000
 /** Between them, so that not all meet the same moment in which this process is busy. */
 const SAMPLE_PAUSE_MS = 25
 /** A repetition that is not answered within this, or three of the round trips so far, ends the measuring. */
@@ -158,7 +160,9 @@ class UdpPortExchange {
     if (probe === undefined) return
     // An answer to an earlier copy would be taken for a very quick one.
     await this.#waitUntil(this.#quietAtMs, () => signal.aborted)
-    for (let count = 0; count < EXTRA_SAMPLES && !signal.aborted; count++) {
+    const another = (count: number): boolean =>
+      count < EXTRA_SAMPLES && clock.now() - this.#startedAt < MEASURED_WITHIN_MS
+    for (let count = 0; another(count) && !signal.aborted; count++) {
       await this.#waitUntil(clock.now() + SAMPLE_PAUSE_MS, () => signal.aborted)
       const before = this.#samples.length
       this.#sentAt.set(probe, [])
