@@ -11,9 +11,11 @@ import { isDomainName } from '../wire/domain-name.ts'
 import { NotifyType } from '../wire/ike-constants.ts'
 import { findNotify, notify } from '../wire/ike-helpers.ts'
 import type { NotifyPayload, Payload } from '../wire/ike-message.ts'
+import type { TaskOutcome } from './ike-sa.ts'
 import { concat } from './keymat.ts'
 import { MAX_NONCE_LENGTH, MIN_NONCE_LENGTH } from './options.ts'
 import type { SessionState } from './session-state.ts'
+import { equalBytes } from './tasks/natd.ts'
 
 /** GW Identity Type (section 9.2). */
 const GatewayIdType = { IPV4: 1, IPV6: 2, FQDN: 3 } as const
@@ -104,6 +106,19 @@ export function followsRedirects(payloads: readonly Payload[]): boolean {
   return [NotifyType.REDIRECT_SUPPORTED, NotifyType.REDIRECTED_FROM].some(
     (type) => findNotify(payloads, type) !== undefined
   )
+}
+
+/**
+ * Initiator: REDIRECT answers the first request. Only who has seen that knows its nonce; anything else is as if it had not come
+ * (section 3).
+ */
+export function followFirstAnswer(state: SessionState, data: Uint8Array, nonce: Uint8Array): TaskOutcome {
+  const { config } = state
+  const redirection = readRedirect(data)
+  const isAnswer = redirection !== undefined && equalBytes(redirection.nonce, nonce)
+  if (!isAnswer || config.role !== 'initiator' || config.redirect === undefined) return 'ignore'
+  state.end('redirected', redirected(state, redirection.to, 'init'))
+  return 'done'
 }
 
 /** Where these protected payloads want us to go; a nonce has no place in them (section 9.2). */

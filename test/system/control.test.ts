@@ -1,13 +1,14 @@
 /** The control socket of a running client: what `status` shows, and what `disconnect` leaves behind, which is nothing. */
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { SessionStatus } from '../../src/client/session-status.ts'
 import { IKESTREAM, type IkestreamProcess } from '../support/ikestream-process.ts'
 import { BRISK, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
 import { schemaFaults, shippedSchema } from '../support/json-schema.ts'
 import { startProgram } from '../support/namespaces.ts'
 import { describeWith, findProgram } from '../support/require.ts'
+import { expectTidyTests } from '../support/tidy-tests.ts'
 
 const SCHEMA = shippedSchema('status.schema.json')
 
@@ -18,7 +19,6 @@ interface StatusDocument {
 describeWith('namespaces', 'tun')('the control socket', () => {
   let site: IkestreamSite
   let psk: readonly string[]
-  let before: string
 
   beforeAll(async () => {
     site = await IkestreamSite.open()
@@ -26,14 +26,7 @@ describeWith('namespaces', 'tun')('the control socket', () => {
     await site.startGateway(['--dns', '10.99.0.53', ...(await site.gatewayArgs())])
     psk = await site.withPsk()
   })
-  beforeEach(async () => {
-    await site.hotel.restore()
-    before = await site.clientState()
-  })
-  afterEach(async () => {
-    await site.stopClients()
-    expect(await site.clientState()).toBe(before)
-  })
+  const stateBefore = expectTidyTests(() => site)
   afterAll(() => site?.close())
 
   function connect(args: readonly string[] = [], server = site.gatewayAddress): IkestreamProcess {
@@ -231,7 +224,7 @@ describeWith('namespaces', 'tun')('the control socket', () => {
         stdout: 'work: disconnected\n'
       })
       // Nothing has to be waited for here: it is over.
-      expect(await site.clientState()).toBe(before)
+      expect(await site.clientState()).toBe(stateBefore())
       expect(await client.exit).toBe(0)
       expect(client.events.at(-1)).toMatchObject({ event: 'disconnected', reason: 'requested' })
     })
@@ -249,7 +242,7 @@ describeWith('namespaces', 'tun')('the control socket', () => {
       expect(await client.left, client.transcript()).toBe(0)
       expect((await only('work')).pid).not.toBe(client.pid)
       expect((await site.command(['disconnect', 'work'])).exitCode).toBe(0)
-      expect(await site.clientState()).toBe(before)
+      expect(await site.clientState()).toBe(stateBefore())
     })
 
     it('says what happened as JSON', async () => {

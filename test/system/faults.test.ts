@@ -4,6 +4,7 @@ import { expectOneError } from '../support/expect-error.ts'
 import { IKESTREAM, type IkestreamProcess } from '../support/ikestream-process.ts'
 import { BRISK, type Download, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
 import { describeWith } from '../support/require.ts'
+import { expectTidyTests } from '../support/tidy-tests.ts'
 import { waitUntil } from '../support/wait-until.ts'
 
 const MEBIBYTE = 1_048_576
@@ -19,7 +20,6 @@ describeWith('namespaces', 'tun')('a session that runs', () => {
   let site: IkestreamSite
   let gateway: IkestreamProcess
   let psk: readonly string[]
-  let before: string
   let states = 0
 
   beforeAll(async () => {
@@ -28,14 +28,7 @@ describeWith('namespaces', 'tun')('a session that runs', () => {
     gateway = await site.startGateway()
     psk = await site.withPsk()
   })
-  beforeEach(async () => {
-    await site.hotel.restore()
-    before = await site.clientState()
-  })
-  afterEach(async () => {
-    await site.stopClients()
-    expect(await site.clientState()).toBe(before)
-  })
+  const stateBefore = expectTidyTests(() => site)
   afterAll(() => site?.close())
 
   async function connected(args: readonly string[] = [], server = site.gatewayAddress) {
@@ -140,11 +133,11 @@ describeWith('namespaces', 'tun')('a session that runs', () => {
     await client.event('connected')
     client.kill('SIGKILL')
     await client.exit
-    expect(await site.clientState()).not.toBe(before)
+    expect(await site.clientState()).not.toBe(stateBefore())
     for (let count = 0; count < 2; count++) {
       const { exitCode, stderr } = await site.command(['cleanup'], { state })
       expect(exitCode, stderr).toBe(0)
-      expect(await site.clientState()).toBe(before)
+      expect(await site.clientState()).toBe(stateBefore())
     }
   })
 
@@ -183,7 +176,7 @@ describeWith('namespaces', 'tun')('a session that runs', () => {
       await site.client.run(['mkdir', '-p', '-m', '700', `${disk}/state/sessions`])
       await fill()
       await expectOneError(start(), 71, 'journal', /cannot be written.*ENOSPC/)
-      expect(await site.clientState()).toBe(before)
+      expect(await site.clientState()).toBe(stateBefore())
       await site.client.run(['rm', `${disk}/fill`])
       const client = start()
       await client.event('connected')
@@ -210,7 +203,7 @@ describeWith('namespaces', 'tun')('a session that runs', () => {
       expect(client.stderr).toMatch(/ warn .*journal .*cannot be written.*ENOSPC/)
       expect(client.stderr).not.toMatch(/ error |undone/)
       expect(client.all('disconnected')).toMatchObject([{ reason: 'requested' }])
-      expect(await site.clientState()).toBe(before)
+      expect(await site.clientState()).toBe(stateBefore())
       expect((await site.client.run(['find', disk, '-name', '*journal*'])).stdout).toBe('')
       await second.stop()
     })
@@ -225,7 +218,7 @@ describeWith('namespaces', 'tun')('a session that runs', () => {
         env: { PATH: '/usr/bin:/bin', NO_COLOR: '1', IKESTREAM_STATE_DIR: `${disk}/state` }
       })
       expect(exitCode, stderr).toBe(0)
-      expect(await site.clientState()).toBe(before)
+      expect(await site.clientState()).toBe(stateBefore())
     })
   })
 })

@@ -1,11 +1,12 @@
 /** How a client begins and ends: signals, the background, scripts, namespaces, crashes; and what it leaves behind, which is nothing. */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { expectOneError } from '../support/expect-error.ts'
 import type { IkestreamProcess } from '../support/ikestream-process.ts'
 import { BRISK, IkestreamSite, INNER_V4 } from '../support/ikestream-site.ts'
 import { describeWith } from '../support/require.ts'
+import { expectTidyTests } from '../support/tidy-tests.ts'
 import { waitUntil } from '../support/wait-until.ts'
 
 const SIGNALS = [
@@ -19,7 +20,6 @@ describeWith('namespaces', 'tun')('a client', () => {
   let site: IkestreamSite
   let gateway: IkestreamProcess
   let psk: readonly string[]
-  let before: string
 
   beforeAll(async () => {
     site = await IkestreamSite.open()
@@ -27,14 +27,7 @@ describeWith('namespaces', 'tun')('a client', () => {
     gateway = await site.startGateway(['--dns', DNS, ...(await site.gatewayArgs())])
     psk = await site.withPsk()
   })
-  beforeEach(async () => {
-    await site.hotel.restore()
-    before = await site.clientState()
-  })
-  afterEach(async () => {
-    await site.stopClients()
-    expect(await site.clientState()).toBe(before)
-  })
+  const stateBefore = expectTidyTests(() => site)
   afterAll(() => site?.close())
 
   function connect(args: readonly string[] = [], server = site.gatewayAddress): IkestreamProcess {
@@ -199,7 +192,7 @@ fi
     killed.kill('SIGKILL')
     expect(await killed.exit).toBe(137)
     // The device went with the process; the gateway's route and the name server did not.
-    expect(await site.clientState()).not.toBe(before)
+    expect(await site.clientState()).not.toBe(stateBefore())
     expect(await site.etc.read('resolv.conf')).toContain(DNS)
     const next = connect()
     await next.event('connected')

@@ -30,7 +30,7 @@ import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.
 import { concat } from '../keymat.ts'
 import { MAX_COOKIE_LENGTH, MAX_INIT_RETRIES, NONCE_LENGTH } from '../options.ts'
 import { MAX_PUZZLE_DIFFICULTY, type Puzzle, PuzzleSolver, readPuzzle, SLICE_PAUSE_MS } from '../puzzle.ts'
-import { readRedirect, redirected, redirectSupport } from '../redirect.ts'
+import { followFirstAnswer, redirectSupport } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import {
   acceptableNonce,
@@ -103,7 +103,7 @@ export class InitTask implements Task {
     const puzzle = this.#puzzleIn(payloads)
     if (cookie !== undefined) return this.#takeCookie(sa, cookie.data, puzzle)
     const redirect = findNotify(payloads, NotifyType.REDIRECT)
-    if (redirect !== undefined) return this.#follow(redirect.data)
+    if (redirect !== undefined) return followFirstAnswer(this.#state, redirect.data, this.#nonce)
     const wrongGroup = findNotify(payloads, NotifyType.INVALID_KE_PAYLOAD)
     if (wrongGroup !== undefined) return this.#takeGroup(sa, readUint16List(wrongGroup.data)[0])
     const error = findNotifies(payloads).find(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
@@ -166,16 +166,6 @@ export class InitTask implements Task {
     this.#cookie = cookie
     this.#solution = undefined
     return this.#retry(sa, 'the gateway wants a cookie')
-  }
-
-  /** Only who has seen our request knows its nonce; anything else is as if it had not come (RFC 5685 section 3). */
-  #follow(data: Uint8Array): TaskOutcome {
-    const { config } = this.#state
-    const redirection = readRedirect(data)
-    const isAnswer = redirection !== undefined && equalBytes(redirection.nonce, this.#nonce)
-    if (!isAnswer || config.role !== 'initiator' || config.redirect === undefined) return 'ignore'
-    this.#state.end('redirected', redirected(this.#state, redirection.to, 'init'))
-    return 'done'
   }
 
   #takeGroup(sa: IkeSa, group: number | undefined): TaskOutcome {

@@ -10,7 +10,7 @@ import { findNotifies, findNotify, findPayload, notify } from '../../wire/ike-he
 import type { Draft, IkeSa, InboundMessage, Task, TaskOutcome } from '../ike-sa.ts'
 import { resumptionSkeyseed } from '../keymat.ts'
 import { MAX_COOKIE_LENGTH, MAX_INIT_RETRIES, NONCE_LENGTH, RESUME_PATIENCE_MS } from '../options.ts'
-import { readRedirect, redirected, redirectSupport } from '../redirect.ts'
+import { followFirstAnswer, redirectSupport } from '../redirect.ts'
 import type { SessionState } from '../session-state.ts'
 import type { SessionTicket } from '../types.ts'
 import { acceptableNonce, acceptInit, deriveSecurity, secureIkeSa, supportNotifies } from './init-common.ts'
@@ -66,7 +66,7 @@ export class ResumeTask implements Task {
     const cookie = findNotify(payloads, NotifyType.COOKIE)
     if (cookie !== undefined) return this.#takeCookie(cookie.data)
     const redirect = findNotify(payloads, NotifyType.REDIRECT)
-    if (redirect !== undefined) return this.#follow(redirect.data)
+    if (redirect !== undefined) return followFirstAnswer(this.#state, redirect.data, this.#nonce)
     const isRefused =
       findNotify(payloads, NotifyType.TICKET_NACK) !== undefined ||
       findNotifies(payloads).some(({ notifyType }) => notifyType < FIRST_STATUS_NOTIFY)
@@ -105,14 +105,5 @@ export class ResumeTask implements Task {
       return this.giveUp('the gateway asks for one cookie after the other')
     this.#cookie = cookie
     return 'again'
-  }
-
-  #follow(data: Uint8Array): TaskOutcome {
-    const { config } = this.#state
-    const redirection = readRedirect(data)
-    const isAnswer = redirection !== undefined && equalBytes(redirection.nonce, this.#nonce)
-    if (!isAnswer || config.role !== 'initiator' || config.redirect === undefined) return 'ignore'
-    this.#state.end('redirected', redirected(this.#state, redirection.to, 'init'))
-    return 'done'
   }
 }

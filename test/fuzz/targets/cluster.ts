@@ -13,47 +13,12 @@ import {
 import { readBlob, readFlag, readList, readOptional, readText } from '../../../src/wire/blob.ts'
 import { decodeResult } from '../../../src/wire/errors.ts'
 import { Reader } from '../../../src/wire/reader.ts'
+import { CLUSTER_MESSAGES } from '../../support/cluster-messages.ts'
 import { ALL_SUITES, EVERYTHING, saParameters } from '../../support/esp-parameters.ts'
 import { SeededRandom } from '../../support/seeded-random.ts'
 import { bounded, type FuzzTarget, holds, same } from '../target.ts'
 
 const some = (...values: number[]) => Uint8Array.of(...values)
-
-const MESSAGES: readonly ClusterMessage[] = [
-  {
-    type: 'hello',
-    node: 'left',
-    priority: 200,
-    role: 'starting',
-    term: 3,
-    hasCopy: false,
-    fingerprint: some(1, 2)
-  },
-  { type: 'beat', role: 'active', term: 0xffff_ffff, hasCopy: true },
-  { type: 'handover' },
-  { type: 'release' },
-  { type: 'begin' },
-  { type: 'complete', serial: 7 },
-  {
-    type: 'put',
-    serial: 8,
-    session: 9,
-    record: { ike: { lasting: some(1, 2), passing: some(3) }, esp: some(3, 4) }
-  },
-  { type: 'drop', serial: 10, session: 9 },
-  {
-    type: 'counters',
-    sessions: [
-      {
-        session: 1,
-        messageIds: [{ number: 1, nextRequestId: 2, expectedRequestId: 3 }],
-        esp: [{ spiIn: 0xfeed_f00d, sent: 2n ** 40n, received: 0n }]
-      }
-    ]
-  },
-  { type: 'cookies', secrets: { version: 1, secret: some(1, 2, 3), previous: some(4), ageMs: 100 } },
-  { type: 'ack', serial: 11 }
-]
 
 const protocol: FuzzTarget = {
   name: 'cluster-protocol',
@@ -67,7 +32,7 @@ const protocol: FuzzTarget = {
   ],
   weight: 3,
   corpus: () => {
-    const frames = MESSAGES.map(encodeClusterMessage)
+    const frames = CLUSTER_MESSAGES.map(encodeClusterMessage)
     return [...frames, Uint8Array.from(Buffer.concat(frames))]
   },
   open: () => (input, random) => {

@@ -6,55 +6,17 @@ import {
   encodeClusterMessage,
   MAX_FRAME_BYTES
 } from '../../../src/gateway/cluster-protocol.ts'
-
-const bytes = (...values: number[]) => Uint8Array.of(...values)
-const MESSAGES: readonly ClusterMessage[] = [
-  {
-    type: 'hello',
-    node: 'left',
-    priority: 200,
-    role: 'starting',
-    term: 3,
-    hasCopy: false,
-    fingerprint: bytes(1, 2)
-  },
-  { type: 'beat', role: 'active', term: 0xffff_ffff, hasCopy: true },
-  { type: 'handover' },
-  { type: 'release' },
-  { type: 'begin' },
-  { type: 'complete', serial: 7 },
-  {
-    type: 'put',
-    serial: 8,
-    session: 9,
-    record: { ike: { lasting: bytes(1), passing: bytes() }, esp: bytes(3, 4) }
-  },
-  { type: 'drop', serial: 10, session: 9 },
-  {
-    type: 'counters',
-    sessions: [
-      {
-        session: 1,
-        messageIds: [{ number: 1, nextRequestId: 2, expectedRequestId: 3 }],
-        esp: [{ spiIn: 0xfeed_f00d, sent: 2n ** 40n, received: 0n }]
-      },
-      { session: 2, messageIds: [], esp: [] }
-    ]
-  },
-  { type: 'cookies', secrets: { version: 255, secret: bytes(1), previous: undefined, ageMs: 5 } },
-  { type: 'cookies', secrets: { version: 0, secret: bytes(1), previous: bytes(2), ageMs: 0 } },
-  { type: 'ack', serial: 11 }
-]
+import { CLUSTER_MESSAGES } from '../../support/cluster-messages.ts'
 
 describe('what nodes say to each other', () => {
   it('is the same at the other end, in pieces of any size', () => {
-    const stream = Buffer.concat(MESSAGES.map(encodeClusterMessage))
+    const stream = Buffer.concat(CLUSTER_MESSAGES.map(encodeClusterMessage))
     for (const size of [1, 3, 7, 64, stream.length]) {
       const deframer = new ClusterDeframer()
       const heard: ClusterMessage[] = []
       for (let at = 0; at < stream.length; at += size)
         heard.push(...(deframer.push(stream.subarray(at, at + size)) ?? []))
-      expect(heard).toEqual(MESSAGES)
+      expect(heard).toEqual(CLUSTER_MESSAGES)
     }
   })
 
@@ -89,7 +51,7 @@ describe('what nodes say to each other', () => {
   })
 
   it('never throws, whatever comes', () => {
-    const stream = Buffer.concat(MESSAGES.map(encodeClusterMessage))
+    const stream = Buffer.concat(CLUSTER_MESSAGES.map(encodeClusterMessage))
     fc.assert(
       fc.property(fc.nat(stream.length - 1), fc.nat(255), (at, value) => {
         const altered = Buffer.from(stream)
