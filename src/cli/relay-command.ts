@@ -15,11 +15,10 @@ import {
   formatEndpoint,
   parseHostPort,
   parseListen,
-  type RelayListener,
-  type RelayOptions,
-  type RelayTls
+  type RelayOptions
 } from '../relay/options.ts'
 import { type Relay, startRelay } from '../relay/relay.ts'
+import type { StreamCredentials, StreamListener } from '../transport/stream-server.ts'
 import { addExamples } from './examples.ts'
 import { numberParser } from './number-bounds.ts'
 import { addOutputOptions, loggerFor, type OutputFlags, outputOptions } from './output-options.ts'
@@ -107,7 +106,7 @@ export async function relayOptions(flags: RelayFlags, log: Logger): Promise<Rela
   const tls = listen.some((listener) => listener.tls) ? await readCredentials(flags) : undefined
   return {
     listeners: listen.map(
-      ({ at, tls: wanted }): RelayListener => ({
+      ({ at, tls: wanted }): StreamListener => ({
         ...parseListen(at, '--listen'),
         tls: wanted ? tls : undefined
       })
@@ -144,7 +143,7 @@ export async function runRelay(
   await relay.close()
 }
 
-async function readCredentials({ certificate, sslkey }: RelayFlags): Promise<RelayTls> {
+async function readCredentials({ certificate, sslkey }: RelayFlags): Promise<StreamCredentials> {
   if (certificate === undefined || sslkey === undefined) {
     throw new UsageError('relay-tls-incomplete', '--tls needs --certificate and --sslkey.', {
       hint: 'The certificate is for the outer TLS only; IKE authenticates the server on its own.'

@@ -4,12 +4,13 @@
  */
 import { toPem } from '../crypto/trust-store.ts'
 import type { Logger } from '../log.ts'
+import type { StreamServer } from '../transport/stream-server.ts'
 import type { Transport } from '../transport/types.ts'
 import { UdpServer } from '../transport/udp-server.ts'
 import { ConnectionLimits } from './connection-limits.ts'
 import type { ListeningAddress } from './events.ts'
 import type { GatewayLimits, GatewayOptions } from './options.ts'
-import { type StreamListener, StreamServer } from './stream-server.ts'
+import { type GatewayStreamOptions, openGatewayStreams } from './stream-server.ts'
 
 export interface ListenersSurroundings {
   readonly limits: GatewayLimits
@@ -49,7 +50,7 @@ export class Listeners implements OpenListeners {
       : undefined
     const { maxConnections, maxConnectionsPerAddress, prefixTimeoutMs } = around.limits
     try {
-      const streams = await StreamServer.open({
+      const streams = await openGatewayStreams({
         listeners: streamListeners(options),
         tls: {
           cert: certificate.chain.map((der) => toPem('CERTIFICATE', der)).join(''),
@@ -82,7 +83,7 @@ export class Listeners implements OpenListeners {
   }
 }
 
-function streamListeners({ listen, ports, tcp, tls }: GatewayOptions): StreamListener[] {
+function streamListeners({ listen, ports, tcp, tls }: GatewayOptions): GatewayStreamOptions['listeners'] {
   const addresses = listen.length === 0 ? [undefined] : listen
   return addresses.flatMap((address) => [
     ...(tcp ? [{ kind: 'tcp', address, port: ports.tcp } as const] : []),

@@ -6,9 +6,10 @@
  * Only whole frames are written.
  * @module
  */
-import type { Duplex } from 'node:stream'
+import { copyBytes, packetBuffer } from '../native/packet-memory.ts'
 import { classifyDatagram, DatagramKind } from '../wire/non-esp-marker.ts'
 import { FRAME_LENGTH_SIZE, MAX_FRAMED_ESP_LENGTH, writeFrameLength } from '../wire/stream-framing.ts'
+import type { Lane } from './lane.ts'
 
 export const QueueOutcome = {
   QUEUED_IKE: 0,
@@ -20,9 +21,10 @@ export const QueueOutcome = {
 } as const
 export type QueueOutcome = (typeof QueueOutcome)[keyof typeof QueueOutcome]
 
-/** Frames of one batch; a batch lives from one datagram to `flush`, so that all queues share the memory. */
-const BATCH_BYTES = 262_144
-const batch = Buffer.allocUnsafeSlow(BATCH_BYTES)
+/** Frames of one batch: as much as one read of the UDP socket brings, and the longest frame. */
+const BATCH_BYTES = 65_536
+/** A batch lives from one datagram to `flush`, so that all queues share the memory. */
+const batch = packetBuffer(BATCH_BYTES)
 
 export interface QueueLimits {
   readonly espQueueBytes: number
@@ -30,27 +32,31 @@ export interface QueueLimits {
 }
 
 export class ClientQueue {
-  readonly #stream: Duplex
+  readonly #lane: Lane
   readonly #limits: QueueLimits
   readonly #now: () => number
   #batchEnd = 0
-  #writesWaiting = 0
   #progressMs = 0
 
-  constructor(stream: Duplex, limits: QueueLimits, now: () => number) {
-    this.#stream = stream
+  constructor(lane: Lane, limits: QueueLimits, now: () => number) {
+    this.#lane = lane
     this.#limits = limits
     this.#now = now
   }
 
   /** Since when the client has taken nothing of what waits; undefined: nothing waits. */
   get stalledSinceMs(): number | undefined {
-    return this.#writesWaiting === 0 ? undefined : this.#progressMs
+    return this.#lane.drained ? undefined : this.#progressMs
   }
 
   /** Bytes that the stream has not taken yet. */
   get waitingBytes(): number {
-    return this.#stream.writableLength + this.#batchEnd
+    return this.#lane.waitingBytes + this.#batchEnd
+  }
+
+  /** To be called when the client has taken some of what waits. */
+  taken(): void {
+    this.#progressMs = this.#now()
   }
 
   /** Takes one datagram as the server sent it, marker and all. Call `flush` before control returns to the event loop. */
@@ -70,25 +76,21 @@ export class ClientQueue {
 
   /** @returns whether there was anything to send */
   flush(): boolean {
-    if (this.#batchEnd === 0) return false
-    const frames = Buffer.from(batch.subarray(0, this.#batchEnd))
+    const length = this.#batchEnd
+    if (length === 0) return false
     this.#batchEnd = 0
-    if (!this.#stream.writable) return false
-    if (this.#writesWaiting === 0) this.#progressMs = this.#now()
-    this.#writesWaiting++
-    this.#stream.write(frames, this.#onWritten)
+    if (this.#lane.drained) this.#progressMs = this.#now()
+    this.#lane.send(batch, length)
     return true
-  }
-
-  readonly #onWritten = (): void => {
-    this.#writesWaiting--
-    this.#progressMs = this.#now()
   }
 
   #append(buffer: Uint8Array, offset: number, length: number): void {
     if (this.#batchEnd + FRAME_LENGTH_SIZE + length > BATCH_BYTES) this.flush()
     writeFrameLength(batch, this.#batchEnd, length)
-    batch.set(buffer.subarray(offset, offset + length), this.#batchEnd + FRAME_LENGTH_SIZE)
-    this.#batchEnd += FRAME_LENGTH_SIZE + length
+    const at = this.#batchEnd + FRAME_LENGTH_SIZE
+    // Only what comes from the C library is part of a larger buffer.
+    if (length === buffer.length) batch.set(buffer, at)
+    else copyBytes(buffer, offset, batch, at, length)
+    this.#batchEnd = at + length
   }
 }

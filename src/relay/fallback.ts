@@ -1,11 +1,12 @@
 /**
- * Hands a stream that is not `IKETCP` to a web server, so that one port can serve both: what it has said so far, then
- * everything, both ways. Inside TLS the web server gets the decrypted bytes.
+ * Hands a stream that is not `IKETCP` to a web server, so that one port can serve both: everything from its first byte, both
+ * ways. Inside TLS the web server gets the decrypted bytes.
  * @module
  */
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Logger } from '../log.ts'
+import { leaveToNode } from '../transport/takeover.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { formatEndpoint, type HostPort } from './options.ts'
 
@@ -13,14 +14,9 @@ import { formatEndpoint, type HostPort } from './options.ts'
 const IDLE_TIMEOUT_MS = 300_000
 const CONNECT_TIMEOUT_MS = 5_000
 
-/** @param client paused, without listeners; owned by this function from now on: its `close` tells the end */
-export function handToWebServer(
-  client: Duplex,
-  said: Uint8Array,
-  from: Endpoint,
-  server: HostPort,
-  log: Logger
-): void {
+/** @param client paused, begins with what it said first; owned by this function from now on: its `close` tells the end */
+export function handToWebServer(client: Duplex, from: Endpoint, server: HostPort, log: Logger): void {
+  leaveToNode(client)
   const web = connect({ host: server.host, port: server.port, noDelay: true })
   web.setTimeout(CONNECT_TIMEOUT_MS, () => web.destroy())
   const fail = (side: string) => (error: Error) => {
@@ -34,7 +30,6 @@ export function handToWebServer(
   web.on('close', () => client.destroy())
   web.on('connect', () => {
     web.setTimeout(IDLE_TIMEOUT_MS)
-    web.write(said)
     client.pipe(web)
     web.pipe(client)
   })

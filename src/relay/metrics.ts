@@ -4,6 +4,10 @@
  * @module
  */
 import { createServer, type Server } from 'node:http'
+import type { Logger } from '../log.ts'
+import type { Facility } from '../native/speedups.ts'
+import { closeServer, listenOn, type StreamListener } from '../transport/stream-server.ts'
+import type { Endpoint } from '../wire/endpoint.ts'
 
 /** Why a stream ended. */
 export type StreamEnd =
@@ -53,6 +57,10 @@ export class RelayMetrics {
   readonly connectionsOpen = this.#gauge('connections_open', 'Connections that are open now')
   readonly #connections = this.#family('connections_total', 'Connections accepted, by kind of listener')
   readonly #refused = this.#family('connections_refused_total', 'Connections closed at once, by reason')
+  readonly #streams = this.#family(
+    'streams_total',
+    'Streams relayed, by who reads and writes them: ikestream directly, or Node and why'
+  )
   readonly #ended = this.#family('streams_ended_total', 'Streams that ended, by reason')
   readonly #targetErrors = this.#family(
     'target_errors_total',
@@ -74,6 +82,9 @@ export class RelayMetrics {
   }
   refused(reason: string): void {
     sample(this.#refused, { reason }).value++
+  }
+  relayed({ inUse, why }: Facility): void {
+    sample(this.#streams, inUse ? { path: 'direct' } : { path: 'node', why: why ?? '' }).value++
   }
   ended(reason: StreamEnd): void {
     sample(this.#ended, { reason }).value++
@@ -116,7 +127,7 @@ export class RelayMetrics {
 }
 
 function sample(family: Family, labels: Labels): Counter {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value}"`)
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`)
   const key = pairs.length === 0 ? '' : `{${pairs.join(',')}}`
   const existing = family.samples.get(key)
   if (existing !== undefined) return existing
@@ -125,13 +136,39 @@ function sample(family: Family, labels: Labels): Counter {
   return counter
 }
 
-/** An HTTP server that answers `GET /metrics`; not yet listening. */
-export function metricsServer(metrics: RelayMetrics): Server {
-  return createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
-    if (request.method !== 'GET' || request.url !== '/metrics') {
-      response.writeHead(404).end()
-      return
-    }
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics.format())
-  })
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+}
+
+/** An HTTP server that answers `GET /metrics`. */
+export class MetricsServer {
+  readonly listening: Endpoint
+  readonly #server: Server
+
+  private constructor(server: Server, listening: Endpoint) {
+    this.#server = server
+    this.listening = listening
+  }
+
+  /** @throws SystemError `listen-failed` */
+  static async open(
+    metrics: RelayMetrics,
+    at: Pick<StreamListener, 'address' | 'port'>,
+    log: Logger
+  ): Promise<MetricsServer> {
+    const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
+      if (request.method !== 'GET' || request.url !== '/metrics') {
+        response.writeHead(404).end()
+        return
+      }
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics.format())
+    })
+    return new MetricsServer(server, await listenOn(server, at, log))
+  }
+
+  async close(): Promise<void> {
+    const closed = closeServer(this.#server)
+    this.#server.closeAllConnections()
+    await closed
+  }
 }

@@ -2,23 +2,12 @@
  * What a relay is told, with its defaults. Every figure is an option; the comment beside a default says where it comes from.
  * @module
  */
-import type { SecureContextOptions } from 'node:tls'
 import { UsageError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { formatEndpoint as formatAddressAndPort } from '../transport/failure.ts'
 import type { SocketSettings } from '../transport/socket-settings.ts'
+import type { StreamListener } from '../transport/stream-server.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
-
-/** A place to listen on. Port 0: any free one. */
-export interface RelayListener {
-  /** An address of this machine; undefined: all of both families. */
-  readonly address: string | undefined
-  readonly port: number
-  /** Present: the stream is inside TLS (RFC 9329 appendix A). Certificate and key at least. */
-  readonly tls?: RelayTls | undefined
-}
-
-export type RelayTls = Pick<SecureContextOptions, 'cert' | 'key'>
 
 /** A name or address, and a port. */
 export interface HostPort {
@@ -27,7 +16,7 @@ export interface HostPort {
 }
 
 export interface RelayOptions {
-  readonly listeners: readonly RelayListener[]
+  readonly listeners: readonly StreamListener[]
   /** The IKEv2 server's UDP port for encapsulated ESP. A name is resolved once, at the start. */
   readonly target: HostPort
   /** Web server that gets every stream that does not begin with `IKETCP`. */

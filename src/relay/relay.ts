@@ -1,28 +1,22 @@
 /**
- * The relay: TCP and TLS listeners in front of a standard IKEv2 server's UDP port 4500 (RFC 9329). Each stream gets a
- * UDP socket of its own; see `stream.ts` for what it does and does not do to what passes.
+ * The relay: TCP and TLS listeners in front of a standard IKEv2 server's UDP port 4500 (RFC 9329). Each stream that begins with
+ * the prefix gets a UDP socket of its own; see `stream.ts` for what is and is not done to what passes.
  * @module
  */
 import { lookup } from 'node:dns/promises'
-import { createServer, isIP, type Server, type Socket } from 'node:net'
+import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { createServer as createTlsServer, type TlsOptions, type Server as TlsServer } from 'node:tls'
-import { DataError, ResolveError, SystemError } from '../errors.ts'
+import { ResolveError } from '../errors.ts'
 import { NativeUnavailableError } from '../native/libc.ts'
-import { plainAddress } from '../transport/plain-address.ts'
-import { tuneStream } from '../transport/socket-tuning.ts'
+import { awaitPrefix, type Unaccepted } from '../transport/stream-accept.ts'
+import { type Connection, StreamServer } from '../transport/stream-server.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { Admission } from './admission.ts'
 import { DatagramLeg } from './datagram-leg.ts'
 import { handToWebServer } from './fallback.ts'
-import { metricsServer, RelayMetrics } from './metrics.ts'
-import {
-  DEFAULT_RELAY_LIMITS,
-  formatEndpoint,
-  type RelayLimits,
-  type RelayListener,
-  type RelayOptions
-} from './options.ts'
+import { MetricsServer, RelayMetrics, type StreamEnd } from './metrics.ts'
+import { openLane } from './open-lane.ts'
+import { DEFAULT_RELAY_LIMITS, formatEndpoint, type RelayLimits, type RelayOptions } from './options.ts'
 import { loopbackSource } from './source-address.ts'
 import { RelayStream } from './stream.ts'
 import { NativeUdpLeg, type UdpLeg, type UdpLegHandlers } from './udp-leg.ts'
@@ -39,6 +33,12 @@ export interface Relay {
 
 /** Deadlines are checked so often. */
 const SWEEP_INTERVAL_MS = 500
+const WITHOUT_PREFIX = {
+  'other-protocol': 'wrong-prefix',
+  timeout: 'prefix-timeout',
+  closed: 'client-closed',
+  broken: 'client-reset'
+} as const
 
 /**
  * Listens. Rejects when that is not possible: nothing is left open then.
@@ -58,16 +58,17 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
 class RelayServer implements Relay {
   readonly target: Endpoint
   readonly metrics = new RelayMetrics()
-  readonly listening: Endpoint[] = []
-  metricsListening: Endpoint | undefined
   readonly #options: RelayOptions
   readonly #limits: RelayLimits
   readonly #admission: Admission
-  readonly #servers: Server[] = []
-  readonly #sockets = new Set<Socket>()
   readonly #streams = new Set<RelayStream>()
+  /** Connections that have not said the whole prefix. */
+  readonly #silent = new Set<Duplex>()
   readonly #sweep: NodeJS.Timeout
+  #server: StreamServer | undefined
+  #metricsServer: MetricsServer | undefined
   #native: boolean
+  #closing = false
 
   constructor(options: RelayOptions, target: Endpoint) {
     this.#options = options
@@ -78,113 +79,102 @@ class RelayServer implements Relay {
     this.#sweep = setInterval(() => this.#checkDeadlines(), SWEEP_INTERVAL_MS)
   }
 
+  get listening(): readonly Endpoint[] {
+    return (this.#server?.listening ?? []).map(({ address, port }) => ({ address, port }))
+  }
+
+  get metricsListening(): Endpoint | undefined {
+    return this.#metricsServer?.listening
+  }
+
   async listen(): Promise<void> {
-    const { listeners, metrics, log } = this.#options
-    for (const listener of listeners) {
-      const at = await this.#listenOn(this.#createServer(listener), listener)
-      this.listening.push(at)
-      const kind = listener.tls === undefined ? 'tcp' : 'tls'
+    const { listeners, metrics, sockets, log } = this.#options
+    this.#server = await StreamServer.open({
+      listeners,
+      handshakeTimeoutMs: this.#limits.tlsHandshakeTimeoutMs,
+      sockets,
+      log,
+      admit: (address, kind) => this.#admit(address, kind),
+      release: (address) => this.#release(address),
+      onHandshakeFailed: () => this.metrics.refused('tls-failed'),
+      onConnection: (stream, connection) => void this.#accept(stream, connection)
+    })
+    for (const { kind, ...at } of this.#server.listening)
       log.log('info', 'listening', { at: formatEndpoint(at), kind, target: formatEndpoint(this.target) })
-    }
-    if (metrics !== undefined) {
-      this.metricsListening = await this.#listenOn(metricsServer(this.metrics), metrics)
-      log.log('info', 'metrics', { at: `http://${formatEndpoint(this.metricsListening)}/metrics` })
-    }
+    if (metrics === undefined) return
+    this.#metricsServer = await MetricsServer.open(this.metrics, metrics, log)
+    log.log('info', 'metrics', { at: `http://${formatEndpoint(this.#metricsServer.listening)}/metrics` })
   }
 
   async close(): Promise<void> {
-    const closed = this.#servers.map(closeServer)
+    this.#closing = true
+    const closed = [this.#server?.close(this.#limits.closeGraceMs), this.#metricsServer?.close()]
     for (const stream of this.#streams) stream.end('shutdown')
-    const deadline = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy()
-    }, this.#limits.closeGraceMs)
+    for (const stream of this.#silent) stream.destroy()
     await Promise.all(closed)
-    clearTimeout(deadline)
     clearInterval(this.#sweep)
   }
 
-  #createServer({ tls }: RelayListener): Server {
-    if (tls === undefined) {
-      return createServer((socket) => {
-        if (this.#admit(socket, 'tcp')) this.#relay(socket, socket)
-      })
-    }
-    const server = tlsServer({
-      ...tls,
-      minVersion: 'TLSv1.2',
-      handshakeTimeout: this.#limits.tlsHandshakeTimeoutMs
-    })
-    server.on('connection', (socket: Socket) => this.#admit(socket, 'tls'))
-    server.on('secureConnection', (socket) => this.#relay(socket, socket))
-    server.on('tlsClientError', (error, socket) => {
-      this.#options.log.log('debug', 'TLS handshake failed', {
-        client: nameOf(socket),
-        message: error.message
-      })
-      this.metrics.refused('tls-failed')
-      socket.destroy()
-    })
-    return server
-  }
-
-  async #listenOn(server: Server, at: { address: string | undefined; port: number }): Promise<Endpoint> {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause: NodeJS.ErrnoException) => reject(listenError(at, cause)))
-      server.listen({ port: at.port, host: at.address }, resolve)
-    })
-    server.removeAllListeners('error')
-    // accept(2) fails for want of descriptors, say: the listener stays
-    server.on('error', (error) => this.#options.log.log('error', 'listener', { message: error.message }))
-    this.#servers.push(server)
-    return endpointOf(server)
-  }
-
-  /** @returns false: the socket was closed */
-  #admit(socket: Socket, kind: 'tcp' | 'tls'): boolean {
-    const address = plainAddress(socket.remoteAddress ?? '')
+  #admit(address: string, kind: 'tcp' | 'tls'): boolean {
     const refusal = this.#admission.admit(address, performance.now())
     if (refusal !== undefined) {
       this.metrics.refused(refusal)
-      this.#options.log.log('debug', 'connection refused', { client: nameOf(socket), reason: refusal })
-      socket.destroy()
+      this.#options.log.log('debug', 'connection refused', { client: address, reason: refusal })
       return false
     }
     this.metrics.connected(kind)
     this.metrics.connectionsOpen.value = this.#admission.openConnections
-    tuneStream(socket, this.#options.sockets)
-    this.#sockets.add(socket)
-    socket.on('error', () => {}) // whoever reads from it is told by its own listener
-    socket.once('close', () => {
-      this.#sockets.delete(socket)
-      this.#admission.release(address)
-      this.metrics.connectionsOpen.value = this.#admission.openConnections
-    })
     return true
   }
 
-  #relay(stream: Duplex, socket: Socket): void {
+  #release(address: string): void {
+    this.#admission.release(address)
+    this.metrics.connectionsOpen.value = this.#admission.openConnections
+  }
+
+  async #accept(stream: Duplex, { remote }: Connection): Promise<void> {
+    const { prefixTimeoutMs } = this.#limits
+    this.#silent.add(stream)
+    const prefixed = await awaitPrefix(stream, { prefixTimeoutMs }, (head) => {
+      this.#silent.delete(stream)
+      this.#relay(stream, head, remote)
+    })
+    this.#silent.delete(stream)
+    if (prefixed.outcome !== 'accepted') this.#turnAway(prefixed, remote)
+  }
+
+  #turnAway(unaccepted: Unaccepted, client: Endpoint): void {
     const { fallback, log } = this.#options
-    const client: Endpoint = {
-      address: plainAddress(socket.remoteAddress ?? ''),
-      port: socket.remotePort ?? 0
-    }
+    let reason: StreamEnd = this.#closing ? 'shutdown' : WITHOUT_PREFIX[unaccepted.outcome]
+    if (unaccepted.outcome === 'other-protocol' && fallback !== undefined && !this.#closing) {
+      reason = 'fallback'
+      handToWebServer(unaccepted.stream, client, fallback, log)
+    } else if (unaccepted.outcome === 'other-protocol') unaccepted.stream.destroy()
+    this.metrics.ended(reason)
+    log.log('info', 'stream ended', { client: formatEndpoint(client), reason })
+  }
+
+  /** @param head what came behind the prefix */
+  #relay(stream: Duplex, head: Uint8Array, client: Endpoint): void {
     const relayed = new RelayStream(
-      stream,
+      (events) => {
+        const { lane, directStream } = openLane(stream, head, events)
+        this.metrics.relayed(directStream)
+        return lane
+      },
       client,
       {
         limits: this.#limits,
         metrics: this.metrics,
-        log,
+        log: this.#options.log,
         now: () => performance.now(),
-        openLeg: (from, handlers) => this.#openLeg(from, handlers),
-        handOver:
-          fallback === undefined
-            ? undefined
-            : (other, said, from) => handToWebServer(other, said, from, fallback, log)
+        openLeg: (from, handlers) => this.#openLeg(from, handlers)
       },
       () => this.#streams.delete(relayed)
     )
     this.#streams.add(relayed)
+    relayed.start()
+    if (this.#closing) relayed.end('shutdown')
   }
 
   #openLeg(client: Endpoint, handlers: UdpLegHandlers): UdpLeg | Promise<UdpLeg> {
@@ -221,52 +211,4 @@ async function resolveTarget({ target }: RelayOptions): Promise<Endpoint> {
       cause
     })
   }
-}
-
-function tlsServer(options: TlsOptions): TlsServer {
-  try {
-    return createTlsServer(options)
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new DataError('bad-tls-credentials', `The certificate or key for TLS cannot be used: ${why}.`, {
-      hint: 'Both have to be PEM, and the key has to belong to the certificate.',
-      cause
-    })
-  }
-}
-
-function listenError(
-  at: { address: string | undefined; port: number },
-  cause: NodeJS.ErrnoException
-): SystemError {
-  const where =
-    at.address === undefined ? `port ${at.port}` : formatEndpoint({ address: at.address, port: at.port })
-  const hints: Readonly<Record<string, string>> = {
-    EADDRINUSE: 'Another program listens there already: choose another port, or end that program.',
-    EACCES: 'Ports below 1024 need root or CAP_NET_BIND_SERVICE.',
-    EADDRNOTAVAIL: 'This machine does not have that address.'
-  }
-  return new SystemError('listen-failed', `Cannot listen on ${where}: ${cause.code ?? cause.message}.`, {
-    hint: hints[cause.code ?? ''],
-    cause
-  })
-}
-
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    if ('closeAllConnections' in server && typeof server.closeAllConnections === 'function')
-      server.closeAllConnections()
-  })
-}
-
-function endpointOf(server: Server): Endpoint {
-  const at = server.address()
-  return at === null || typeof at === 'string'
-    ? { address: '', port: 0 }
-    : { address: at.address, port: at.port }
-}
-
-function nameOf(socket: Socket): string {
-  return formatEndpoint({ address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 })
 }

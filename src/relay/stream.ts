@@ -1,5 +1,5 @@
 /**
- * One client stream of a relay: prefix, frames and deadlines on one side, a UDP socket of its own on the other.
+ * One client stream of a relay, behind its prefix: frames and deadlines on one side, a UDP socket of its own on the other.
  *
  * The relay has no keys. It never changes a byte of a message and never answers for the server: it strips and adds Length,
  * and drops what neither side has a use for (NAT-keepalives, empty frames). Where an SA lives is the server's decision, by
@@ -7,7 +7,6 @@
  * stream on which every message has another one is corrupted, and closed, so that the client opens a new one.
  * @module
  */
-import type { Duplex } from 'node:stream'
 import type { Logger } from '../log.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { FrameFate } from '../wire/frame-fate.ts'
@@ -16,6 +15,7 @@ import { NON_ESP_MARKER_LENGTH } from '../wire/non-esp-marker.ts'
 import { DeframeStatus, type FrameSink, StreamDeframer } from '../wire/stream-framing.ts'
 import { ClientQueue, QueueOutcome } from './client-queue.ts'
 import { FamiliarSpis } from './familiar-spis.ts'
+import type { Lane, LaneEvents } from './lane.ts'
 import type { RelayMetrics, StreamEnd } from './metrics.ts'
 import { formatEndpoint, type RelayLimits } from './options.ts'
 import type { UdpLeg, UdpLegHandlers } from './udp-leg.ts'
@@ -27,8 +27,6 @@ export interface RelayStreamContext {
   readonly now: () => number
   /** @throws or rejects when there is no socket to be had */
   readonly openLeg: (client: Endpoint, handlers: UdpLegHandlers) => UdpLeg | Promise<UdpLeg>
-  /** Takes over a stream of another protocol with all that it has said so far; undefined where there is no web server. */
-  readonly handOver: ((stream: Duplex, said: Uint8Array, client: Endpoint) => void) | undefined
 }
 
 /** Errors of the target in a row, with nothing heard from it in between, after which the stream is closed. */
@@ -40,10 +38,10 @@ const GRACEFUL: ReadonlySet<StreamEnd> = new Set(['client-closed', 'target-unrea
 
 export class RelayStream implements FrameSink, UdpLegHandlers {
   readonly client: Endpoint
-  readonly #stream: Duplex
+  readonly #lane: Lane
   readonly #context: RelayStreamContext
   readonly #onDone: () => void
-  readonly #deframer = new StreamDeframer({ expectPrefix: true, toleratedMessages: TOLERATED_STRANGERS })
+  readonly #deframer = new StreamDeframer({ toleratedMessages: TOLERATED_STRANGERS })
   readonly #familiar = new FamiliarSpis()
   readonly #queue: ClientQueue
   /** When the stream was ended from here; it closes once the client has done the same. */
@@ -56,23 +54,34 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
   #activeMs: number
   /** When the frame that is incomplete now began. */
   #frameBeganMs: number | undefined
+  /** A frame was completed just now: the next one has its own time. */
+  #relayed = false
   #heardClient = false
   #targetErrors = 0
   #countedKeepalives = 0
   #countedMalformed = 0
 
-  /** @param onDone called once: the stream is closed, or the web server has taken it over */
-  constructor(stream: Duplex, client: Endpoint, context: RelayStreamContext, onDone: () => void) {
+  /**
+   * @param openLane tells nothing before it is started
+   * @param onDone called once: the stream is closed
+   */
+  constructor(
+    openLane: (events: LaneEvents) => Lane,
+    client: Endpoint,
+    context: RelayStreamContext,
+    onDone: () => void
+  ) {
     this.client = client
-    this.#stream = stream
     this.#context = context
     this.#onDone = onDone
-    this.#queue = new ClientQueue(stream, context.limits, context.now)
     this.#startedMs = this.#activeMs = context.now()
-    stream.on('data', this.#onData)
-    stream.on('end', this.#onEnd)
-    stream.on('error', this.#onError)
-    stream.on('close', this.#onClose)
+    this.#lane = openLane(this.#fromClient)
+    this.#queue = new ClientQueue(this.#lane, context.limits, context.now)
+  }
+
+  /** Begins to relay. Call once. */
+  start(): void {
+    this.#lane.start()
   }
 
   /** Ends the stream if it has missed a deadline. */
@@ -80,15 +89,10 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
     const { limits } = this.#context
     const late = (sinceMs: number, timeoutMs: number): boolean => nowMs - sinceMs > timeoutMs
     if (this.#endedMs !== undefined) {
-      if (late(this.#endedMs, limits.closeGraceMs)) this.#stream.destroy()
-    } else if (this.#deframer.awaitsPrefix) {
-      if (late(this.#startedMs, limits.prefixTimeoutMs)) this.end('prefix-timeout')
+      if (late(this.#endedMs, limits.closeGraceMs)) this.#lane.destroy()
     } else if (this.#frameBeganMs !== undefined && late(this.#frameBeganMs, limits.frameTimeoutMs)) {
       this.end('frame-timeout')
-    } else if (
-      !this.#heardClient &&
-      late(this.#startedMs, limits.prefixTimeoutMs + limits.firstMessageTimeoutMs)
-    ) {
+    } else if (!this.#heardClient && late(this.#startedMs, limits.firstMessageTimeoutMs)) {
       this.end('first-message-timeout')
     } else if (limits.idleTimeoutMs > 0 && late(this.#activeMs, limits.idleTimeoutMs)) {
       this.end('idle')
@@ -101,30 +105,46 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
   }
 
   destroy(): void {
-    this.#stream.destroy()
+    this.#lane.destroy()
   }
 
   end(reason: StreamEnd): void {
     if (this.#endedMs !== undefined) return
     this.#finish(reason)
     // a lost client is not waited for
-    if (GRACEFUL.has(reason)) this.#stream.end()
-    else this.#stream.destroy()
+    if (GRACEFUL.has(reason)) this.#lane.end()
+    else this.#lane.destroy()
   }
 
   // --- what the client says
 
-  readonly #onData = (chunk: Buffer): void => {
-    const status = this.#deframer.push(chunk, this)
+  readonly #fromClient: LaneEvents = {
+    onBytes: (buffer, start, end) => this.#onBytes(buffer, start, end),
+    onTaken: () => this.#queue.taken(),
+    onEnd: () => this.end('client-closed'),
+    onError: (message) => {
+      const { log } = this.#context
+      log.log('debug', 'stream failed', { client: formatEndpoint(this.client), message })
+    },
+    onClosed: () => {
+      this.#finish('client-reset')
+      this.#onDone()
+    }
+  }
+
+  #onBytes(buffer: Uint8Array, start: number, end: number): void {
+    const status = this.#deframer.push(buffer, this, start, end)
     this.#leg?.flush()
     if (this.#endedMs !== undefined) return
+    if (this.#relayed) this.#activeMs = this.#context.now()
     this.#countIgnored()
-    if (status === DeframeStatus.BAD_PREFIX) this.#otherProtocol()
-    else if (status === DeframeStatus.BAD_LENGTH) this.end('bad-frame-length')
+    if (status === DeframeStatus.BAD_LENGTH) this.end('bad-frame-length')
     else if (status === DeframeStatus.CORRUPTED) this.end('corrupted')
     else if (!this.#deframer.isMidFrame) this.#frameBeganMs = undefined
+    else if (this.#relayed) this.#frameBeganMs = this.#activeMs
     else this.#frameBeganMs ??= this.#context.now()
-    if (this.#leg?.blocked === true) this.#stream.pause()
+    this.#relayed = false
+    if (this.#leg?.blocked === true) this.#lane.pause()
   }
 
   onIke(buffer: Uint8Array, offset: number, length: number): FrameFate {
@@ -142,9 +162,7 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
   }
 
   #relay(buffer: Uint8Array, offset: number, length: number): void {
-    // a frame was completed: the next one has its own time
-    this.#frameBeganMs = undefined
-    this.#activeMs = this.#context.now()
+    this.#relayed = true
     this.#context.metrics.toServer.bytes.value += length
     if (!this.#heardClient) this.#openLeg()
     this.#heardClient = true
@@ -161,7 +179,7 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
         return
       }
       this.#early = []
-      this.#stream.pause()
+      this.#lane.pause()
       leg.then(
         (opened) => this.#begin(opened),
         (error: unknown) => this.#noLeg(error)
@@ -182,7 +200,7 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
     for (const datagram of this.#early ?? []) leg.queue(datagram, 0, datagram.length)
     if (this.#early !== undefined) {
       leg.flush()
-      this.#stream.resume()
+      this.#lane.resume()
     }
     this.#early = undefined
   }
@@ -194,23 +212,6 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
       message
     })
     this.end('no-socket')
-  }
-
-  #otherProtocol(): void {
-    const { handOver } = this.#context
-    const said = this.#deframer.rejected
-    if (handOver === undefined || said === undefined) {
-      this.end('wrong-prefix')
-      return
-    }
-    this.#stream.pause()
-    this.#stream.off('data', this.#onData)
-    this.#stream.off('end', this.#onEnd)
-    this.#stream.off('close', this.#onClose)
-    this.#stream.off('error', this.#onError)
-    this.#finish('fallback')
-    handOver(this.#stream, said, this.client)
-    this.#onDone()
   }
 
   #countIgnored(): void {
@@ -254,7 +255,7 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
   }
 
   onWritable(): void {
-    this.#stream.resume()
+    this.#lane.resume()
   }
 
   onError(code: string): void {
@@ -269,19 +270,6 @@ export class RelayStream implements FrameSink, UdpLegHandlers {
   }
 
   // --- the end
-
-  readonly #onEnd = (): void => this.end('client-closed')
-
-  readonly #onClose = (): void => {
-    this.#finish('client-reset')
-    this.#onDone()
-  }
-
-  readonly #onError = (error: NodeJS.ErrnoException): void => {
-    const { log } = this.#context
-    log.log('debug', 'stream failed', { client: formatEndpoint(this.client), message: error.message })
-    this.#finish('client-reset')
-  }
 
   #finish(reason: StreamEnd): void {
     if (this.#endedMs !== undefined) return

@@ -9,7 +9,8 @@
  * @module
  */
 import { Errno, errnoName } from '../native/libc-constants.ts'
-import { addressOf, nativeBuffer } from '../native/memory.ts'
+import { addressOf } from '../native/memory.ts'
+import { copyBytes, packetBuffer } from '../native/packet-memory.ts'
 import { type Watch, watch } from '../native/poller.ts'
 import { enableCoalescing, segmentationWanted } from '../transport/udp-offload.ts'
 import { isTransient, UdpSocket } from '../transport/udp-socket.ts'
@@ -52,17 +53,17 @@ const READS_PER_EVENT = 16
 
 /** A run lives only from one `queue` to the `flush` behind it, and a received datagram only during its call: all legs share. */
 interface Scratch {
-  readonly out: Buffer
+  readonly out: Uint8Array
   readonly outAddress: number
-  readonly in: Buffer
+  readonly in: Uint8Array
   readonly inAddress: number
 }
 let shared: Scratch | undefined
 
 function scratch(): Scratch {
   if (shared === undefined) {
-    const out = nativeBuffer(MAX_DATAGRAM_BYTES)
-    const input = nativeBuffer(RECEIVE_BYTES)
+    const out = packetBuffer(MAX_DATAGRAM_BYTES)
+    const input = packetBuffer(RECEIVE_BYTES)
     shared = { out, outAddress: addressOf(out), in: input, inAddress: addressOf(input) }
   }
   return shared
@@ -113,7 +114,7 @@ export class NativeUdpLeg implements UdpLeg {
     const fits = this.#runEnd + length <= MAX_DATAGRAM_BYTES && length <= this.#runSegment
     if (this.#runCount > 0 && (!fits || this.#runCount === MAX_SEGMENTS)) this.#sendRun()
     if (this.#runCount === 0) this.#runSegment = length
-    copy(buffer, offset, length, this.#scratch.out, this.#runEnd)
+    copyBytes(buffer, offset, this.#scratch.out, this.#runEnd, length)
     this.#runEnd += length
     this.#runCount++
     // a shorter one can only be the last of its run
@@ -212,8 +213,4 @@ export class NativeUdpLeg implements UdpLeg {
 
 function isPending(errno: number): boolean {
   return errno === Errno.ECONNREFUSED || errno === Errno.EHOSTUNREACH || errno === Errno.ENETUNREACH
-}
-
-function copy(from: Uint8Array, offset: number, length: number, to: Uint8Array, at: number): void {
-  to.set(from.subarray(offset, offset + length), at)
 }

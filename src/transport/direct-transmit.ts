@@ -14,24 +14,18 @@ import {
   STREAM_PREFIX,
   writeFrameLength
 } from '../wire/stream-framing.ts'
+import type { DirectSender, DirectSenderEvents } from './direct-conduit.ts'
 import type { DirectStream } from './direct-stream.ts'
 import type { EspTransmit } from './types.ts'
 
 /** Small enough to stay in the processor's cache from sealing to the system call. */
 const BUFFER_BYTES = 262_144
 
-export interface DirectTransmitEvents {
-  /** The stream is full: call `resume` when it is writable. */
-  onBlocked(): void
-  onSent(bytes: number): void
-  onError(errno: number): void
-}
-
-export class DirectTransmit implements EspTransmit {
+export class DirectTransmit implements EspTransmit, DirectSender {
   readonly buffer: Buffer = nativeBuffer(BUFFER_BYTES)
   readonly #address = addressOf(this.buffer)
   readonly #stream: DirectStream
-  readonly #events: DirectTransmitEvents
+  readonly #events: DirectSenderEvents
   /** The stream's first bytes; they go out together with whatever is sent first. */
   #prefix: Uint8Array | undefined
   /** What is still to leave is [#sent, #end). */
@@ -43,7 +37,7 @@ export class DirectTransmit implements EspTransmit {
   #stopped = false
   #failed = false
 
-  constructor(stream: DirectStream, originator: boolean, events: DirectTransmitEvents) {
+  constructor(stream: DirectStream, originator: boolean, events: DirectSenderEvents) {
     this.#stream = stream
     this.#events = events
     this.#prefix = originator ? STREAM_PREFIX : undefined

@@ -26,6 +26,14 @@ export function takeOver(stream: Duplex): TakenOver | Facility {
   return taken
 }
 
+/** The stream will not be taken over: Node's TLS reads as fast as it can, and secrets are forgotten. */
+export function leaveToNode(stream: Duplex): void {
+  if (!(stream instanceof TLSSocket)) return
+  const tap = tapOf(stream)
+  tap?.takeSecrets()
+  tap?.pass()
+}
+
 /** For `facts`. */
 export function facilityOf(taken: TakenOver | Facility): Facility {
   return 'inUse' in taken ? taken : IN_USE

@@ -53,6 +53,8 @@ function stopReading(socket: Socket): Uint8Array {
 /** Node hands out nothing more of this stream. @returns what it had read already */
 export function drain(socket: Socket): Uint8Array {
   socket.pause()
+  // Reading by hand tells them, too: they would hear of what is the head now.
+  socket.removeAllListeners('data')
   // Paused or not, a stream of Node's reads ahead as soon as its buffer has room, also from a tick that is under way.
   socket._read = () => undefined
   const chunks: Buffer[] = []

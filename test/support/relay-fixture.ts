@@ -46,6 +46,7 @@ export const ikeFrame = (message: Buffer): Buffer => frame(withMarker(message))
 export class FakeServer {
   readonly received: { readonly bytes: Buffer; readonly from: RemoteInfo }[] = []
   readonly #socket: UdpSocket
+  #closed = false
 
   private constructor(socket: UdpSocket) {
     this.#socket = socket
@@ -86,8 +87,10 @@ export class FakeServer {
     await Promise.all(sent)
   }
 
-  close(): Promise<void> {
-    return new Promise((resolve) => this.#socket.close(() => resolve()))
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await new Promise<void>((resolve) => this.#socket.close(() => resolve()))
   }
 }
 

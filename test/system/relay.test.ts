@@ -1,11 +1,13 @@
+import { readdirSync, readlinkSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createCertificateAuthority, issueServerCertificate } from '../../src/crypto/certificate-authority.ts'
 import { silentLogger } from '../../src/log.ts'
-import type { RelayOptions, RelayTls } from '../../src/relay/options.ts'
+import type { RelayOptions } from '../../src/relay/options.ts'
 import { type Relay, startRelay } from '../../src/relay/relay.ts'
+import type { StreamCredentials } from '../../src/transport/stream-server.ts'
 import {
   espPacket,
   FakeServer,
@@ -16,6 +18,7 @@ import {
   StreamClient,
   withMarker
 } from '../support/relay-fixture.ts'
+import { SeededRandom } from '../support/seeded-random.ts'
 import { waitUntil } from '../support/wait-until.ts'
 
 const cleanUp: (() => unknown)[] = []
@@ -23,7 +26,7 @@ afterEach(async () => {
   for (const action of cleanUp.splice(0).reverse()) await action()
 })
 
-function serverCredentials(): RelayTls {
+function serverCredentials(): StreamCredentials {
   const validity = { notBeforeMs: Date.now() - 60_000, notAfterMs: Date.now() + 3_600_000 }
   const authority = createCertificateAuthority('Relay test CA', validity)
   const { certificatePem, privateKeyPem } = issueServerCertificate(authority, ['relay.test'], validity)
@@ -58,11 +61,33 @@ async function setUp(options: Partial<RelayOptions> = {}, tls = false): Promise<
   return { relay, server, port, connect: connectClient }
 }
 
+/** The relay reads and writes its streams through Node from now on. */
+function leaveStreamsToNode(): void {
+  vi.stubEnv('IKESTREAM_NO_DIRECT_STREAMS', '1')
+  cleanUp.push(() => vi.unstubAllEnvs())
+}
+
 describe.each([
-  ['TCP', false, true],
-  ['TLS', true, true],
-  ["TCP with Node's own datagrams", false, false]
-])('a stream over %s', (_name, tls, nativeSockets) => {
+  ['TCP', false, true, true],
+  ['TLS', true, true, true],
+  ["TCP, and Node's own datagrams", false, true, false],
+  ['TCP through Node', false, false, true],
+  ['TLS through Node', true, false, true],
+  ["TCP through Node, and Node's own datagrams", false, false, false]
+])('a stream over %s', (_name, tls, direct, nativeSockets) => {
+  beforeEach(() => {
+    if (!direct) leaveStreamsToNode()
+  })
+
+  test('says in the metrics who reads and writes it', async () => {
+    const { relay, server, connect } = await setUp({ nativeSockets }, tls)
+    const client = await connect()
+    client.write(PREFIX, frame(espPacket(100)))
+    await server.expect(1)
+    const labels = direct ? 'path="direct"' : 'path="node",why="switched off by IKESTREAM_NO_DIRECT_STREAMS"'
+    expect(relay.metrics.format()).toContain(`ikestream_relay_streams_total{${labels}} 1`)
+  })
+
   test('carries IKE and ESP both ways, in order', async () => {
     const { server, connect } = await setUp({ nativeSockets }, tls)
     const client = await connect()
@@ -122,7 +147,6 @@ describe.each([
     client.write(PREFIX, frame(espPacket(100)))
     await server.expect(1)
     await server.close()
-    cleanUp.splice(0, 1)
     await waitUntil('the stream to end', () => {
       if (!client.closed) client.write(frame(espPacket(100)))
       return client.closed
@@ -249,7 +273,14 @@ describe('limits', () => {
   })
 })
 
-describe('a client that does not read', () => {
+describe.each([
+  ['direct', true],
+  ['left to Node', false]
+])('a client that does not read, its stream %s', (_name, direct) => {
+  beforeEach(() => {
+    if (!direct) leaveStreamsToNode()
+  })
+
   test('costs bounded memory and loses ESP, but no IKE', async () => {
     const { relay, server, port } = await setUp()
     const socket = connect({ host: '127.0.0.1', port, noDelay: true })
@@ -275,6 +306,82 @@ describe('a client that does not read', () => {
     const messages = client.frames().filter((body) => body.readUInt32BE(0) === 0)
     expect(messages).toHaveLength(ike.value)
     expect(client.frames().length - messages.length).toBe(esp.value)
+  })
+})
+
+describe.each([
+  ['TCP', false, true],
+  ['TLS', true, true],
+  ['TCP through Node', false, false],
+  ['TLS through Node', true, false]
+])('much traffic over %s', (_name, tls, direct) => {
+  beforeEach(() => {
+    if (!direct) leaveStreamsToNode()
+  })
+
+  test('passes as it was sent, both ways at once', async () => {
+    const { relay, server, connect } = await setUp({ sockets: { bufferBytes: 65_536 } }, tls)
+    const client = await connect()
+    client.write(PREFIX, frame(espPacket(100)))
+    await server.expect(1)
+    const random = new SeededRandom(9329)
+    const packets = Array.from({ length: 2000 }, (_, index) => espPacket(40 + random.integer(1432), index))
+    // Few at a time: what the far end of UDP has no room for is lost, and that is not what this is about.
+    for (let at = 0; at < packets.length; at += 50) {
+      const few = packets.slice(at, at + 50)
+      client.write(...few.map(frame))
+      await Promise.all([server.expect(1 + at + 50), server.reply(...few), client.expect(at + 50)])
+    }
+    expect(server.received.slice(1).map(({ bytes }) => bytes)).toEqual(packets)
+    expect(client.frames()).toEqual(packets)
+    expect(relay.metrics.toClient.espDropped.value).toBe(0)
+  })
+
+  test('ends with the client, however it leaves, and leaves no descriptor behind', async () => {
+    const before = openSockets()
+    const { relay, server, connect } = await setUp({}, tls)
+    const clients = [await connect(), await connect(), await connect()]
+    for (const [index, client] of clients.entries()) {
+      client.write(PREFIX, frame(espPacket(100, index)))
+      await server.expect(index + 1)
+    }
+    clients[0]?.stream.end()
+    // Node resets plain TCP only; TLS ends without close_notify.
+    if (tls) clients[1]?.socket.destroy()
+    else clients[1]?.socket.resetAndDestroy()
+    await waitUntil('two to be gone', () => relay.metrics.connectionsOpen.value === 1)
+    expect(relay.metrics.format()).toContain(`streams_ended_total{reason="client-closed"} ${tls ? 2 : 1}`)
+    if (!tls) expect(relay.metrics.format()).toContain('streams_ended_total{reason="client-reset"} 1')
+    await relay.close()
+    await clients[2]?.expectClosed()
+    expect(relay.metrics.format()).toContain('streams_ended_total{reason="shutdown"} 1')
+    for (const action of cleanUp.splice(0).reverse()) await action()
+    await waitUntil('closed descriptors', () => openSockets() <= before)
+  })
+})
+
+describe('TLS 1.2', () => {
+  test('is left to Node, and works all the same', async () => {
+    const { relay, server, port } = await setUp({}, true)
+    const client = await StreamClient.tls(port, { maxVersion: 'TLSv1.2' })
+    cleanUp.push(() => client.destroy())
+    client.write(PREFIX, frame(espPacket(100)))
+    await server.expect(1)
+    await server.reply(espPacket(200))
+    expect(await client.expect(1)).toEqual([espPacket(200)])
+    expect(relay.metrics.format()).toMatch(/streams_total\{path="node",why="TLSv1\.2 with [^"]+"\} 1/)
+  })
+})
+
+describe('a relay that ends', () => {
+  test('does not wait for those that have not said anything', async () => {
+    const { relay, connect } = await setUp({ limits: { closeGraceMs: 3_600_000 } })
+    const [silent, partial] = [await connect(), await connect()]
+    partial.write(PREFIX.subarray(0, 3))
+    await waitUntil('both', () => relay.metrics.connectionsOpen.value === 2)
+    await relay.close()
+    await Promise.all([silent.expectClosed(), partial.expectClosed()])
+    expect(relay.metrics.format()).toContain('streams_ended_total{reason="shutdown"} 2')
   })
 })
 
@@ -328,3 +435,13 @@ describe('starting', () => {
     await expect(startRelay(broken)).rejects.toMatchObject({ code: 'bad-tls-credentials', exitCode: 65 })
   })
 })
+
+function openSockets(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:')
+    } catch {
+      return false
+    }
+  }).length
+}

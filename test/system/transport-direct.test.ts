@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createCertificateAuthority, issueServerCertificate } from '../../src/crypto/certificate-authority.ts'
 import { ConnectionLimits } from '../../src/gateway/connection-limits.ts'
-import { StreamServer } from '../../src/gateway/stream-server.ts'
+import { openGatewayStreams } from '../../src/gateway/stream-server.ts'
 import { silentLogger } from '../../src/log.ts'
 import type { StreamTransport } from '../../src/transport/stream.ts'
 import { acceptStream } from '../../src/transport/stream-accept.ts'
@@ -64,7 +64,7 @@ async function pair(
   setting: Setting & { readonly kind: 'tcp' | 'tls' }
 ) {
   let gateway: StreamTransport | undefined
-  const server = await StreamServer.open({
+  const server = await openGatewayStreams({
     listeners: [{ kind: setting.kind, address: '127.0.0.1', port: 0 }],
     tls: { cert: certificate.certificatePem, key: certificate.privateKeyPem.revealText() },
     limits: new ConnectionLimits(10, 10),

@@ -11,12 +11,13 @@ import { silentLogger } from '../../../src/log.ts'
 import { MessageHeader } from '../../../src/native/message-header.ts'
 import { decodeSockaddr, encodeSockaddr } from '../../../src/native/sockaddr.ts'
 import { RelayMetrics } from '../../../src/relay/metrics.ts'
+import { openLane } from '../../../src/relay/open-lane.ts'
 import { DEFAULT_RELAY_LIMITS } from '../../../src/relay/options.ts'
 import { RelayStream } from '../../../src/relay/stream.ts'
 import type { UdpLeg } from '../../../src/relay/udp-leg.ts'
 import { decodeQueuedError } from '../../../src/transport/icmp-error.ts'
 import { StreamTransport } from '../../../src/transport/stream.ts'
-import { acceptStream } from '../../../src/transport/stream-accept.ts'
+import { acceptStream, awaitPrefix } from '../../../src/transport/stream-accept.ts'
 import { addressFromBytes } from '../../../src/wire/address.ts'
 import { classifyDatagram, DatagramKind, withNonEspMarker } from '../../../src/wire/non-esp-marker.ts'
 import { DeframeStatus, frameIke, STREAM_PREFIX, StreamDeframer } from '../../../src/wire/stream-framing.ts'
@@ -122,12 +123,15 @@ const ENDPOINT = { address: '198.51.100.9', port: 50_000 }
 
 const relayStream: FuzzTarget = {
   name: 'relay-stream',
-  covers: ['relay/stream.ts#RelayStream', 'relay/client-queue.ts#ClientQueue'],
+  covers: [
+    'relay/stream.ts#RelayStream',
+    'relay/client-queue.ts#ClientQueue',
+    'transport/stream-accept.ts#awaitPrefix'
+  ],
   maxLength: 20_000,
   corpus: streams,
   open: () => async (input, random) => {
     let sent = 0
-    let handedOver = -1
     const leg: UdpLeg = {
       local: { address: '127.0.0.1', port: 1 },
       blocked: false,
@@ -139,30 +143,43 @@ const relayStream: FuzzTarget = {
       close: () => undefined
     }
     const stream = new MemoryStream()
-    const relay = new RelayStream(
-      stream,
-      ENDPOINT,
-      {
+    let handedOver = 0
+    let ends = 0
+    const prefixed = awaitPrefix(stream, { prefixTimeoutMs: 60_000 }, (head) => {
+      const context = {
         limits: DEFAULT_RELAY_LIMITS,
         metrics: new RelayMetrics(),
         log: silentLogger,
         now: () => 0,
-        openLeg: () => leg,
-        handOver: (_stream, said) => {
-          handedOver = said.length
-        }
-      },
-      () => undefined
-    )
-    for (const chunk of chunked(input, random)) if (handedOver < 0) stream.emit('data', Buffer.from(chunk))
+        openLeg: () => leg
+      }
+      const relay = new RelayStream(
+        (events) => openLane(stream, head, events).lane,
+        ENDPOINT,
+        context,
+        () => ends++
+      )
+      relay.start()
+      return relay
+    })
+    for (const chunk of chunked(input, random)) stream.push(Buffer.from(chunk))
+    await nextTurn()
+    if (!input.subarray(0, 6).every((byte, index) => byte === STREAM_PREFIX[index]) || input.length < 6)
+      stream.push(null)
+    const result = await prefixed
+    if (result.outcome === 'other-protocol') {
+      for await (const chunk of result.stream) handedOver += (chunk as Buffer).length
+      holds(handedOver === input.length, 'a web server is handed all that was said')
+    }
+    if (result.outcome !== 'accepted') return
     const datagram = Buffer.from(input)
-    relay.onDatagram(datagram, 0, datagram.length)
-    relay.onBatchEnd()
+    result.taken.onDatagram(datagram, 0, datagram.length)
+    result.taken.onBatchEnd()
     holds(sent <= input.length, 'a relay sends no more than it received')
-    holds(handedOver <= input.length, 'a web server is handed no more than what was said')
-    relay.destroy()
+    result.taken.destroy()
     // Streams end in the turns of the event loop after this one.
     await nextTurn()
+    holds(ends === 1, 'a stream ends once')
   }
 }
 
