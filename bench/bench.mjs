@@ -21,6 +21,7 @@ import { drawPicture } from './compare/picture.mjs'
 import { Site } from './compare/site.mjs'
 import { formatTable, resultTables, targetTable } from './compare/tables.mjs'
 import { judgeTargets } from './compare/targets.mjs'
+import { replaceInDocument } from './lib/document.mjs'
 import { hasIperf } from './lib/iperf.mjs'
 import { describeMachine, loadNow } from './lib/machine.mjs'
 import { forgetNodeSettings } from './lib/site.mjs'
@@ -31,7 +32,6 @@ const LIMIT_MS = 570_000
 const SCHEMA_VERSION = 1
 /** A load average above this means that somebody else uses the machine. */
 const QUIET_LOAD = 0.7
-const DOCUMENT = new URL('../docs/PERFORMANCE.md', import.meta.url)
 const PICTURE = new URL('../docs/bench.svg', import.meta.url)
 
 const interrupt = new AbortController()
@@ -202,15 +202,6 @@ function provenance({ machine, seconds, loadAtEnd, results }) {
     `${loadAtEnd[0]} after${machine.loadAverage[0] > QUIET_LOAD ? ': **other work ran beside it, so that only ratios mean something**' : ''}. ` +
     `Compared: ${versions}.`
   )
-}
-
-/** Puts text between the marks `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`. */
-function replaceInDocument(name, text) {
-  const [begin, end] = [`<!-- bench:${name} -->`, `<!-- /bench:${name} -->`]
-  const page = readFileSync(DOCUMENT, 'utf8')
-  const [from, to] = [page.indexOf(begin), page.indexOf(end)]
-  if (from < 0 || to < from) throw new Error(`docs/PERFORMANCE.md has no marks ${begin} and ${end}`)
-  writeFileSync(DOCUMENT, `${page.slice(0, from + begin.length)}\n\n${text.trim()}\n\n${page.slice(to)}`)
 }
 
 function say(text) {

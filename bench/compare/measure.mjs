@@ -135,7 +135,7 @@ async function withCpu({ client, gateway }, work) {
 }
 
 /** @returns {Promise<number[]>} microseconds of each; one that was not answered counts as the longest wait */
-async function ping(site, peer, { count, everyMs }) {
+export async function ping(site, peer, { count, everyMs }) {
   const argv = ['ping', '-n', '-c', String(count), '-i', String(everyMs / 1000), '-W', '1', peer.innerAddress]
   const { stdout } = await site.client.runner.run(argv)
   const times = parsePingTimes(stdout)
