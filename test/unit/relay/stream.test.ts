@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import { silentLogger } from '../../../src/log.ts'
+import type { Lane } from '../../../src/relay/lane.ts'
 import { RelayMetrics } from '../../../src/relay/metrics.ts'
 import { DEFAULT_RELAY_LIMITS, type RelayLimits } from '../../../src/relay/options.ts'
 import { RelayStream } from '../../../src/relay/stream.ts'
