@@ -3,16 +3,18 @@
  * Everything on this machine, in namespaces, over an emulated link of 50 Mbit/s (`src/host/link/`). Needs root or user namespaces, and
  * a kernel with BBR for the curves of that name.
  *
- *     npm run bench:loss [-- --quick] [--lanes 2] [--out <folder>] [--resume] [--draw]
+ *     npm run bench:loss [-- --quick] [--lanes 2] [--out <folder>] [--resume] [--draw] [--only <pattern>] [--before <folder>]
  *
  * Writes `results.json` and the pictures into `docs/loss`, with `--quick` (about two minutes) into a folder of its own. `--resume` goes on where
- * an earlier run of the same folder ended, `--draw` only draws. The full grid takes about 20 minutes with three lanes; a lane is a
+ * an earlier run of the same folder ended, `--draw` only draws, `--only` measures what its pattern
+ * matches, `--before` measures an earlier build beside this one: a checkout with its `dist` and `node_modules`. The full grid takes about 20 minutes with three lanes; a lane is a
  * whole site of its own, and takes up to 0.4 of a core.
  * @module
  */
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Lane } from './lib/lane.mjs'
@@ -34,7 +36,8 @@ const { values: options } = parseArgs({
     out: { type: 'string' },
     resume: { type: 'boolean', default: false },
     draw: { type: 'boolean', default: false },
-    only: { type: 'string' }
+    only: { type: 'string' },
+    before: { type: 'string' }
   }
 })
 const lanes = Number(options.lanes)
@@ -49,7 +52,7 @@ if (!options.draw) await measureAll()
 for (const name of drawCharts(JSON.parse(readFileSync(resultsPath, 'utf8')), out)) say(join(out, name))
 
 async function measureAll() {
-  const { cells, tunnels } = makePlan({ quick: options.quick })
+  const { cells, tunnels } = makePlan({ quick: options.quick, before: options.before !== undefined })
   const wanted =
     options.only === undefined ? cells : cells.filter(({ key }) => new RegExp(options.only).test(key))
   mkdirSync(out, { recursive: true })
@@ -78,7 +81,12 @@ async function measureAll() {
 }
 
 function startResults() {
-  const run = { ...describeMachine(), lanes, quick: options.quick }
+  const run = {
+    ...describeMachine(),
+    lanes,
+    quick: options.quick,
+    before: options.before && commitOf(options.before)
+  }
   if (options.resume && existsSync(resultsPath)) {
     const earlier = JSON.parse(readFileSync(resultsPath, 'utf8'))
     return { ...earlier, runs: [...earlier.runs, run] }
@@ -125,8 +133,17 @@ function openLane(number, attempt, { tunnels, credentials, directory }) {
       names: tunnels
     },
     // A lane that is built anew goes through other chances.
-    ...{ seed: 1000 * number + 10 * attempt, clientArgs: ['--udp-probe', '0'] }
+    ...{ seed: 1000 * number + 10 * attempt, clientArgs: ['--udp-probe', '0'] },
+    earlier: options.before && join(resolve(options.before), 'bin/ikestream.js')
   })
+}
+
+/** Where it is no checkout, its folder's name. */
+function commitOf(folder) {
+  const { status, stdout } = spawnSync('git', ['-C', folder, 'rev-parse', '--short', 'HEAD'], {
+    encoding: 'utf8'
+  })
+  return status === 0 ? stdout.trim() : basename(resolve(folder))
 }
 
 function keep({ results, total, waiting }, cell, result) {

@@ -18,14 +18,16 @@ const FIRST_GATEWAY = 10
 /** A reconnection that takes longer has failed; then the tunnel is set up anew. */
 const RECONNECT_MS = 15_000
 
-/** The ways to carry ESP that are compared; `null`: none, traffic goes over the bare link. */
+/** The ways to carry ESP that are compared; `null`: none, traffic goes over the bare link; `before`: by an earlier build. */
 export const TUNNELS = [
   { name: 'no tunnel', transport: null },
   { name: 'UDP', transport: 'udp' },
   { name: 'TCP, CUBIC', transport: 'tcp', congestionControl: 'cubic' },
   { name: 'TCP, BBR', transport: 'tcp', congestionControl: 'bbr' },
   { name: 'TLS, CUBIC', transport: 'tls', congestionControl: 'cubic' },
-  { name: 'TLS, BBR', transport: 'tls', congestionControl: 'bbr' }
+  { name: 'TLS, BBR', transport: 'tls', congestionControl: 'bbr' },
+  { name: 'TCP, as it comes', transport: 'tcp' },
+  { name: 'TCP, as it came before', transport: 'tcp', before: true }
 ]
 
 export class Lane {
@@ -38,7 +40,7 @@ export class Lane {
   #directory
   #credentials
 
-  /** @param options `directory`, `credentials`, `seed`, `mtu`, `clientArgs` and `gatewayArgs` for every tunnel, `names` of the tunnels wanted */
+  /** @param options `directory`, `credentials`, `seed`, `mtu`, `clientArgs` and `gatewayArgs` for every tunnel, `names` of the tunnels wanted, `earlier`: command of an earlier build */
   static async open(options) {
     const lane = new Lane()
     lane.#directory = options.directory
@@ -54,7 +56,7 @@ export class Lane {
     return lane
   }
 
-  async #build({ seed, mtu, names, clientArgs = [], gatewayArgs = [] }) {
+  async #build({ seed, mtu, names, clientArgs = [], gatewayArgs = [], earlier }) {
     this.#client = await this.#lab.addNamespace('client')
     this.#gateway = await this.#lab.addNamespace('gateway')
     const wanted = TUNNELS.filter(({ name }) => names.includes(name))
@@ -72,11 +74,20 @@ export class Lane {
     this.#receiver = await Traffic.start(this.#client, 'client')
     for (const [index, tunnel] of wanted.entries()) {
       if (tunnel.transport === null) this.#tunnels.set(tunnel.name, { inner: BARE_ADDRESS })
-      else await this.#addTunnel(tunnel, index, clientArgs, gatewayArgs)
+      else
+        await this.#addTunnel(tunnel, index, {
+          clientArgs,
+          gatewayArgs,
+          program: tunnel.before ? earlier : undefined
+        })
     }
   }
 
-  async #addTunnel({ name, transport, congestionControl }, index, clientArgs, gatewayArgs) {
+  async #addTunnel(
+    { name, transport, congestionControl },
+    index,
+    { clientArgs, gatewayArgs, program: path }
+  ) {
     const address = `198.18.0.${FIRST_GATEWAY + index}`
     const congestion = congestionControl === undefined ? [] : ['--congestion-control', congestionControl]
     const stateDirectory = join(this.#directory, `state-${index}`)
@@ -84,6 +95,7 @@ export class Lane {
       address,
       credentials: this.#credentials,
       stateDirectory,
+      program: path,
       args: ['--pool', `10.99.${index}.0/24`, '--interface', `gw${index}`, ...congestion, ...gatewayArgs]
     })
     const start = () =>
@@ -91,6 +103,7 @@ export class Lane {
         address,
         credentials: this.#credentials,
         stateDirectory,
+        program: path,
         args: [
           ...['--transport', transport, '--interface', `ike${index}`, '--remote-ts', `10.99.${index}.0/24`],
           ...['--persist', ...congestion, ...clientArgs]

@@ -192,7 +192,7 @@ function chart(results, panels, title, subtitle) {
   if (full.length === 0) return undefined
   const [run] = results.runs
   const { link } = results
-  const note = `${results.command}, ${run.time.slice(0, 10)}; link of ${link.rateBitsPerSecond / 1e6} Mbit/s with a queue of ${link.queueMs} ms, emulated; ikestream ${run.commit}, Linux ${run.kernel}, Node ${run.node}, ${run.cpus} CPUs, load ${run.loadAverage[0]} at the start.`
+  const note = `${results.command}, ${run.time.slice(0, 10)}; link of ${link.rateBitsPerSecond / 1e6} Mbit/s with a queue of ${link.queueMs} ms, emulated; ikestream ${run.commit}${run.before ? `, before: ${run.before}` : ''}, Linux ${run.kernel}, Node ${run.node}, ${run.cpus} CPUs, load ${run.loadAverage[0]} at the start.`
   return lineChart({ title, subtitle, note, panels: full })
 }
 

@@ -11,6 +11,9 @@ export const LINK = { rateBitsPerSecond: 50e6, queueMs: 50, mtu: 1500 }
 export const SMALL_FLOW = { perSecond: 50, lengthBytes: 160 }
 const SEED = 42
 
+/** TLS behaves as TCP does, a little slower: at one delay only. */
+const TLS_ROUND_TRIP_MS = 50
+
 const FULL = {
   lossPercents: [0, 0.5, 1, 2, 3],
   roundTripsMs: [5, 50, 200, 500],
@@ -32,13 +35,20 @@ const QUICK = {
   flows: [1],
   innerBbr: { lossPercents: [0, 3], roundTripsMs: [50], flows: [1] },
   latency: { lossPercents: [3], roundTripMs: 50, bulkFlows: [0, 4], seconds: 5 },
-  outage: { secondsOut: [1], roundTripMs: 50, tunnels: ['UDP', 'TCP, BBR'] },
-  tunnels: ['no tunnel', 'UDP', 'TCP, CUBIC', 'TCP, BBR', 'TLS, BBR']
+  outage: { secondsOut: [1], roundTripMs: 50, tunnels: ['UDP', 'TCP, as it comes'] },
+  tunnels: [
+    ...['no tunnel', 'UDP', 'TCP, CUBIC', 'TCP, BBR', 'TLS, BBR'],
+    ...['TCP, as it comes', 'TCP, as it came before']
+  ]
 }
 
 /** Cells in an order that spreads whatever else the machine does over all of them, the tunnels of one point side by side. */
-export function makePlan({ quick }) {
+export function makePlan({ quick, before }) {
   const plan = quick ? QUICK : FULL
+  const known = new Map(TUNNELS.map((tunnel) => [tunnel.name, tunnel]))
+  const isWanted = (name, { roundTripMs }) =>
+    (before || known.get(name).before !== true) &&
+    (roundTripMs === TLS_ROUND_TRIP_MS || known.get(name).transport !== 'tls')
   const points = [
     ...gridPoints(plan, 'cubic'),
     ...gridPoints(plan.innerBbr, 'bbr'),
@@ -55,9 +65,11 @@ export function makePlan({ quick }) {
   ]
   const chance = seededChance(SEED)
   const cells = shuffled(points, chance).flatMap(({ tunnels = plan.tunnels, ...point }) =>
-    shuffled(tunnels, chance).map((tunnel) => withKey({ ...point, tunnel }))
+    shuffled(tunnels, chance)
+      .filter((tunnel) => isWanted(tunnel, point))
+      .map((tunnel) => withKey({ ...point, tunnel }))
   )
-  return { cells, tunnels: plan.tunnels }
+  return { cells, tunnels: plan.tunnels.filter((name) => before || known.get(name).before !== true) }
 }
 
 function gridPoints({ lossPercents, roundTripsMs, flows }, inner) {

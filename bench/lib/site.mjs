@@ -57,13 +57,16 @@ export function makeCredentials(directory, { rsa = false } = {}) {
   }
 }
 
-/** @returns the gateway's `LabProgram`, listening on `address`; `args` are further options, `env` further variables */
-export async function startGateway(namespace, { address, credentials, stateDirectory, args = [], env = {} }) {
+/** @returns the gateway's `LabProgram`, listening on `address`; `args` are further options, `env` further variables, `program` another build's command */
+export async function startGateway(
+  namespace,
+  { address, credentials, stateDirectory, args = [], env = {}, program: path = IKESTREAM }
+) {
   const program = new LabProgram(
     'gateway',
     namespace,
     [
-      ...[process.execPath, IKESTREAM, 'gateway', '--json', '--listen', address, '--identity', GATEWAY_NAME],
+      ...[process.execPath, path, 'gateway', '--json', '--listen', address, '--identity', GATEWAY_NAME],
       ...['--certificate', credentials.gateway, '--client-cafile', credentials.ca, ...args]
     ],
     { IKESTREAM_STATE_DIR: stateDirectory, ...env }
@@ -72,13 +75,16 @@ export async function startGateway(namespace, { address, credentials, stateDirec
   return program
 }
 
-/** @returns the client's `LabProgram` and its `connected` line; `args` are further options, `env` further variables */
-export async function startClient(namespace, { address, credentials, stateDirectory, args = [], env = {} }) {
+/** @returns the client's `LabProgram` and its `connected` line; `args` are further options, `env` further variables, `program` another build's command */
+export async function startClient(
+  namespace,
+  { address, credentials, stateDirectory, args = [], env = {}, program: path = IKESTREAM }
+) {
   const program = new LabProgram(
     'client',
     namespace,
     [
-      ...[process.execPath, IKESTREAM, 'connect', address, '--json', '--non-inter', '--no-dns', '--no-proxy'],
+      ...[process.execPath, path, 'connect', address, '--json', '--non-inter', '--no-dns', '--no-proxy'],
       ...['--remote-identity', GATEWAY_NAME, '--certificate', credentials.client, '--cafile', credentials.ca],
       ...['--no-system-trust', ...args]
     ],

@@ -22,6 +22,7 @@ export interface InnerLinkHandlers {
 }
 
 export class InnerLink implements PeerSurroundings {
+  readonly mtu = STREAM_TUNNEL_MTU
   readonly segmentMtu = STREAM_TUNNEL_MTU
   readonly capture = undefined
   readonly #established: BringUpResult

@@ -24,7 +24,8 @@ export const SOCKET_OPTIONS = [
   },
   {
     flags: '--congestion-control <name>',
-    description: 'of the TCP streams (default: bbr where the kernel has it)'
+    description:
+      'of the TCP streams (default: cubic until segments are lost without a queue, then bbr; where the kernel has that)'
   }
 ] as const
 

@@ -57,6 +57,7 @@ export class GatewayPump {
     if (!this.#peers.delete(peer)) return
     this.#table.remove(peer)
     peer.setTransport(undefined)
+    this.#side.forget(peer)
     this.#past = sumStats([this.#past, peer.counters])
     this.#peersChanged()
   }

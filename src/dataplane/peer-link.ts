@@ -9,11 +9,13 @@ import type { InboundSa } from '../esp/inbound-sa.ts'
 import { OpenResult } from '../esp/inbound-sa.ts'
 import { NextHeader, SEAL_REFUSED } from '../esp/outbound-sa.ts'
 import type { ChildSa, Sad } from '../esp/sad.ts'
+import { BlockedRate } from '../transport/blocked-rate.ts'
 import type { Transport } from '../transport/types.ts'
 import { read32 } from '../wire/ip.ts'
 import { clampMss } from '../wire/tcp-mss.ts'
 import { applyOuterEcn, ecnOf } from './ecn.ts'
 import { expectsAnswer } from './expects-answer.ts'
+import { FlowQueue } from './flow-queue.ts'
 import { mssFor } from './mtu.ts'
 import { PumpCounters } from './stats.ts'
 
@@ -48,11 +50,25 @@ export interface PeerSurroundings {
   /** A transport takes packets again, or there is a new one. */
   writableAgain(peer: PeerLink): void
   now(): number
+  /** Of the tunnel. */
+  readonly mtu: number
   /** What a TCP segment inside may come to with its headers: at most the MTU. */
   readonly segmentMtu: number
   readonly capture: InnerCapture | undefined
 }
 
+/** Of the queue: more than a super-packet on top of what is read ahead. */
+const QUEUE_PACKETS = 4096
+const QUEUE_BYTES = 2 * 1024 * 1024
+/** With so much waiting, the kernel may keep the rest: 20 ms at 200 Mbit/s. */
+const READ_AHEAD_BYTES = QUEUE_BYTES / 4
+const READ_AHEAD_PACKETS = QUEUE_PACKETS / 4
+/** On a line so slow that even that is old, what waits in the kernel would be worse off than here: it is read, and the queue drops. */
+const SLOW_LINE_MS = 30
+/** A line that lets us wait is slow below 200 Mbit/s. What a faster one makes wait is gone soon, and queues of ours would only cost. */
+const SLOW_BYTES_PER_MS = 25_000
+/** A slot of the queue at least; more where the tunnel's MTU is larger. */
+const QUEUE_SLOT_BYTES = 2048
 /** ESP and IPv4 in one: nothing shorter can be opened. */
 const MIN_ESP_LENGTH = 8
 
@@ -63,6 +79,11 @@ export class PeerLink {
   readonly #around: PeerSurroundings
   readonly #observer: PeerObserver
   #transport: Transport | undefined
+  #queue: FlowQueue | undefined
+  /** The transport takes nothing just now. */
+  #blocked = false
+  /** Of what the transport takes. */
+  readonly #rate = new BlockedRate()
   #received = false
   #sent = false
   /** SAs that carried something since limits were checked last; few at any time. */
@@ -83,6 +104,7 @@ export class PeerLink {
     if (transport === this.#transport) return
     this.#transport?.esp.flush()
     this.#transport = transport
+    this.#blocked = false
     if (transport !== undefined) this.#around.writableAgain(this)
   }
 
@@ -91,13 +113,64 @@ export class PeerLink {
     return this.#transport?.esp.writable === true
   }
 
+  /** Packets that wait for the transport. */
+  get queued(): number {
+    return this.#queue?.packets ?? 0
+  }
+
+  /** May more be read for this peer than its transport takes? On slow lines, as long as not too much of it waits. */
+  get takesAhead(): boolean {
+    const { bytesPerMs } = this.#rate
+    if (this.#transport === undefined || bytesPerMs === undefined) return false
+    if (bytesPerMs >= SLOW_BYTES_PER_MS) return false
+    const queue = this.#queue
+    if (queue === undefined || (queue.bytes < READ_AHEAD_BYTES && queue.packets < READ_AHEAD_PACKETS))
+      return true
+    return queue.oldestMs(this.#around.now()) >= SLOW_LINE_MS
+  }
+
+  /** Keeps a copy of a packet that the transport did not take. `sendQueued` sends it. */
+  enqueue(buffer: Uint8Array, offset: number, length: number): void {
+    const queue = this.#roomFor(Math.max(QUEUE_SLOT_BYTES, this.#around.mtu))
+    if (!queue.push(this.#around.now(), buffer, offset, length)) this.counters.dropped.tooBig++
+    this.#countQueueDrops(queue)
+  }
+
+  /** Sends what waits, for as long as the transport takes it, at most this many packets. @returns true when something was sent */
+  sendQueued(maxPackets: number): boolean {
+    const queue = this.#queue
+    if (queue === undefined || queue.packets === 0) return false
+    const now = this.#around.now()
+    let sent = 0
+    while (sent < maxPackets && this.ready && queue.front(now)) {
+      const { buffer, offset, length } = queue
+      // SAs may have been replaced while it waited.
+      const child = this.sad.select(buffer, offset, length)
+      if (child === undefined) this.counters.dropped.outsideSelectors++
+      else if (this.send(child, buffer, offset, length) === SendResult.blocked) break
+      queue.pop()
+      sent++
+    }
+    this.#countQueueDrops(queue)
+    return sent > 0
+  }
+
+  /** What waits is not worth sending any more. */
+  forgetQueued(): void {
+    this.#queue = undefined
+  }
+
   /** Seals one inner packet for the transport. `flushSending` ends the batch. Blocked packets were not touched. */
   send(child: ChildSa, buffer: Uint8Array, offset: number, length: number): SendResult {
     const transport = this.#transport
     if (transport === undefined) return SendResult.blocked
     const { esp } = transport
     const at = esp.reserve(child.outbound.sealedLength(length))
-    if (at < 0) return SendResult.blocked
+    if (at < 0) {
+      if (!this.#blocked) this.#rate.blocked(this.#around.now(), this.counters.bytesOut)
+      this.#blocked = true
+      return SendResult.blocked
+    }
     const isIpv4 = (buffer[offset] ?? 0) >>> 4 === 4
     clampMss(buffer, offset, length, mssFor(this.#around.segmentMtu, isIpv4 ? 4 : 6))
     this.#around.capture?.(buffer, offset, length, true)
@@ -176,7 +249,24 @@ export class PeerLink {
 
   /** The transport takes packets again. */
   handleWritable(): void {
+    if (this.#blocked) this.#rate.writable(this.#around.now(), this.counters.bytesOut)
+    this.#blocked = false
     this.#around.writableAgain(this)
+  }
+
+  #roomFor(slotBytes: number): FlowQueue {
+    const queue = this.#queue
+    // The tunnel's MTU may grow.
+    if (queue !== undefined && (queue.packets > 0 || queue.slotBytes >= slotBytes)) return queue
+    this.#queue = new FlowQueue({ slotBytes, maxPackets: QUEUE_PACKETS, maxBytes: QUEUE_BYTES })
+    return this.#queue
+  }
+
+  #countQueueDrops(queue: FlowQueue): void {
+    const { dropped } = this.counters
+    dropped.queueFull += queue.counters.full
+    dropped.queueLate += queue.counters.late
+    queue.counters.full = queue.counters.late = 0
   }
 
   #deliver(inbound: InboundSa, child: ChildSa, buffer: Uint8Array, length: number, ecn: number): void {

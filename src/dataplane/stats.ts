@@ -9,6 +9,10 @@ export interface DropCounters {
   outsideSelectors: number
   /** Outbound: no transport, or one that is blocked while others wait. */
   noPath: number
+  /** Outbound: too many waited for the transport. */
+  queueFull: number
+  /** Outbound: had waited too long for the transport (CoDel, RFC 8289). */
+  queueLate: number
   /** Outbound: longer than the tunnel's MTU, answered with ICMP where that is allowed. */
   tooBig: number
   /** Outbound: not IP, or headers that contradict each other. */
@@ -57,6 +61,8 @@ export class PumpCounters implements PumpStats {
   readonly dropped: DropCounters = {
     outsideSelectors: 0,
     noPath: 0,
+    queueFull: 0,
+    queueLate: 0,
     tooBig: 0,
     malformed: 0,
     sequenceExhausted: 0,

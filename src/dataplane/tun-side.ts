@@ -2,8 +2,8 @@
  * The side of the data plane that faces the TUN device, whatever the number of peers: reads frames in batches, cuts
  * them into packets, finds each packet's peer and Child SA; and delivers inner packets through coalescing.
  *
- * Backpressure: with one peer, a blocked transport stops the reading, so that the kernel's queue on the device does the dropping; the
- * packet in hand is kept and goes first. With several, packets for a blocked peer are dropped, since the others must not wait for it.
+ * Backpressure: what a blocked transport does not take waits in a queue of its peer, one line for each flow (`flow-queue.ts`). With
+ * one peer, on a fast line, that would be work for nothing: reading stops, and the packet in hand is kept and goes first.
  * @module
  */
 import type { ChildSa, Sad } from '../esp/sad.ts'
@@ -28,6 +28,8 @@ import { PumpCounters } from './stats.ts'
 
 /** Frames per turn of the event loop: up to 1 MiB, so that the other direction gets its turn too. */
 const FRAMES_PER_TURN = 16
+/** Of what waits in a peer's queue, in one turn. */
+const QUEUED_PER_TURN = 1024
 /** A transport that is ready again as soon as it was blocked still has to leave the event loop to others. */
 const MAX_TURNS = 4
 /** ICMP errors about packets outside the selectors, per second (RFC 1812 section 4.3.2.8). */
@@ -67,6 +69,8 @@ export class TunSide implements PeerSurroundings {
   readonly #icmp = new Uint8Array(new ArrayBuffer(VNET_HEADER_LENGTH + MAX_ICMP_ERROR_LENGTH))
   /** Peers that were sent something in this turn. */
   readonly #toFlush: PeerLink[] = []
+  /** Peers for whose transport packets wait. */
+  readonly #backlogged: PeerLink[] = []
   segmentMtu: number
   #mtu: number
   #segmentLimit = Number.POSITIVE_INFINITY
@@ -153,6 +157,13 @@ export class TunSide implements PeerSurroundings {
     this.#turn()
   }
 
+  /** What waits for this peer is not worth sending any more. */
+  forget(peer: PeerLink): void {
+    peer.forgetQueued()
+    const at = this.#backlogged.indexOf(peer)
+    if (at >= 0) this.#backlogged.splice(at, 1)
+  }
+
   deliver(buffer: Uint8Array, offset: number, length: number): void {
     if (!this.#stopped) this.#coalescer.push(buffer, offset, length)
   }
@@ -169,10 +180,10 @@ export class TunSide implements PeerSurroundings {
     this.#tun.setReading(!this.#paused && !this.#stopped && !this.#held && !this.#mustWait())
   }
 
-  /** With one peer only: wait in front of a transport that is blocked or not there. */
+  /** With one peer only: wait in the kernel while there is no transport, or enough that waits for it. */
   #mustWait(): boolean {
     const peer = this.#router.sole
-    return peer !== undefined && !peer.ready
+    return peer !== undefined && (peer.queued > 0 || !peer.ready) && !peer.takesAhead
   }
 
   /** One batch, from the TUN device to the transports. */
@@ -183,12 +194,27 @@ export class TunSide implements PeerSurroundings {
     // A transport may say that it takes packets again while it is being flushed: then what waits gets its turn at once.
     for (let turns = 0; this.#turnAgain && turns < MAX_TURNS && !this.#paused && !this.#stopped; turns++) {
       this.#turnAgain = false
+      this.#sendQueued()
       this.#readFrames()
       while (this.#toFlush.length > 0) this.#toFlush.pop()?.flushSending()
     }
     this.#inTurn = false
-    if (this.#turnAgain && this.#held) setImmediate(() => this.#turn())
+    const more = this.#turnAgain && this.#held
+    if (more || this.#backlogged.some(({ ready }) => ready)) setImmediate(() => this.#turn())
     this.#updateReading()
+  }
+
+  #sendQueued(): void {
+    for (let index = this.#backlogged.length - 1; index >= 0; index--) {
+      const peer = this.#backlogged[index]
+      if (peer === undefined) continue
+      if (peer.sendQueued(QUEUED_PER_TURN)) this.#flushLater(peer)
+      if (peer.queued === 0) this.#backlogged.splice(index, 1)
+    }
+  }
+
+  #flushLater(peer: PeerLink): void {
+    if (!this.#toFlush.includes(peer)) this.#toFlush.push(peer)
   }
 
   #readFrames(): void {
@@ -247,14 +273,20 @@ export class TunSide implements PeerSurroundings {
   }
 
   #sendTo(peer: PeerLink, child: ChildSa, buffer: Uint8Array, offset: number, length: number): SendResult {
-    const result = peer.send(child, buffer, offset, length)
-    if (result === SendResult.sent) {
-      if (!this.#toFlush.includes(peer)) this.#toFlush.push(peer)
-    } else if (result === SendResult.blocked && this.#router.sole !== peer) {
-      peer.counters.dropped.noPath++
-      return SendResult.dropped
+    if (peer.queued === 0) {
+      const result = peer.send(child, buffer, offset, length)
+      if (result === SendResult.sent) this.#flushLater(peer)
+      if (result !== SendResult.blocked) return result
+      const alone = this.#router.sole === peer
+      if (alone && !peer.takesAhead) return SendResult.blocked
+      if (!alone && peer.transport === undefined) {
+        peer.counters.dropped.noPath++
+        return SendResult.dropped
+      }
+      this.#backlogged.push(peer)
     }
-    return result
+    peer.enqueue(buffer, offset, length)
+    return SendResult.sent
   }
 
   #tooBig(

@@ -53,9 +53,9 @@ export function openGatewayStreams(options: GatewayStreamOptions): Promise<Strea
 async function accept(
   stream: Duplex,
   { kind, local, remote }: Connection,
-  { prefixTimeoutMs, log, onStream }: GatewayStreamOptions
+  { prefixTimeoutMs, log, onStream, sockets = {} }: GatewayStreamOptions
 ): Promise<void> {
-  const accepted = await acceptStream(stream, kind, { local, remote, prefixTimeoutMs })
+  const accepted = await acceptStream(stream, kind, { local, remote, prefixTimeoutMs, sockets })
   if (accepted.outcome === 'accepted') {
     onStream(accepted.transport)
     return

@@ -40,6 +40,7 @@ export interface ConnectedStream {
   /** The proxy's URL without credentials. */
   readonly via: string | null
   readonly tuning: AppliedTuning
+  readonly sockets: SocketSettings
 }
 
 export const DEFAULT_OPEN_TIMEOUT_MS = 10_000
@@ -49,19 +50,21 @@ const UNKNOWN_ADDRESS = '0.0.0.0'
 /** @throws TransportError */
 export async function connectStream(options: ConnectStreamOptions): Promise<ConnectedStream> {
   const { host, port, proxy } = options
+  const sockets = options.sockets ?? {}
   const timeoutMs = options.timeoutMs ?? DEFAULT_OPEN_TIMEOUT_MS
   const remote = { address: isIP(host) === 0 ? UNKNOWN_ADDRESS : host, port }
   if (proxy === undefined) {
     const what = `${formatEndpoint(host, port)} over TCP`
     const { localAddress, signal } = options
     const socket = await connectSocket({ host, port, localAddress, signal, timeoutMs, what })
-    const tuning = tuneStream(socket, options.sockets)
+    const tuning = tuneStream(socket, sockets)
     const local = localEndpoint(socket)
-    return { stream: socket, head: new Uint8Array(0), local, remote, outerRemote: remote, via: null, tuning }
+    const head = new Uint8Array(0)
+    return { stream: socket, head, local, remote, outerRemote: remote, via: null, tuning, sockets }
   }
   const { signal, localAddress } = options
   const tunnel = await connectThroughProxy(proxy, { host, port }, { signal, timeoutMs, localAddress })
-  const tuning = tuneStream(tunnel.tcp, options.sockets)
+  const tuning = tuneStream(tunnel.tcp, sockets)
   return {
     stream: tunnel.stream,
     head: tunnel.head,
@@ -72,7 +75,8 @@ export async function connectStream(options: ConnectStreamOptions): Promise<Conn
       port: tunnel.tcp.remotePort ?? 0
     },
     via: tunnel.via,
-    tuning
+    tuning,
+    sockets
   }
 }
 

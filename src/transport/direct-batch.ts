@@ -49,6 +49,10 @@ export class DirectBatch implements DirectSender {
     return this.#waitingBytes
   }
 
+  get waits(): boolean {
+    return !this.drained
+  }
+
   get drained(): boolean {
     return this.#failed || (this.#waitingBytes === 0 && !this.#stream.unsent)
   }

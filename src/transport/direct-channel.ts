@@ -7,6 +7,7 @@ import type { Channel, ChannelEvents } from './channel.ts'
 import { DirectConduit, type DirectSenderEvents } from './direct-conduit.ts'
 import type { DirectStream } from './direct-stream.ts'
 import { DirectTransmit } from './direct-transmit.ts'
+import type { StreamGovernor } from './stream-governor.ts'
 import type { EspTransmit, TransportFailure } from './types.ts'
 
 export class DirectChannel extends DirectConduit<DirectTransmit> implements Channel {
@@ -15,10 +16,11 @@ export class DirectChannel extends DirectConduit<DirectTransmit> implements Chan
     originator: boolean,
     events: ChannelEvents,
     clock: Clock,
-    describe: (errno: number) => TransportFailure
+    describe: (errno: number) => TransportFailure,
+    governor?: StreamGovernor
   ) {
     const createTransmit = (senderEvents: DirectSenderEvents) =>
-      new DirectTransmit(stream, originator, senderEvents)
+      new DirectTransmit(stream, originator, senderEvents, governor)
     super(stream, createTransmit, events, clock, describe)
   }
 

@@ -21,6 +21,8 @@ const READS_PER_EVENT = 4
 export interface DirectSender {
   /** Everything that was to be sent has left, or never will. */
   readonly drained: boolean
+  /** Is there a use for being told that the stream is writable? */
+  readonly waits: boolean
   /** Sends what was gathered. */
   flush(): void
   /** The stream is writable. @returns whether more is taken now that was not before */
@@ -212,7 +214,7 @@ export class DirectConduit<Sender extends DirectSender = DirectSender> {
   #wait(): void {
     this.#watch?.modify({
       readable: !this.#ended && !this.#paused && (!this.#stopped || this.#closing),
-      writable: !this.sender.drained
+      writable: this.sender.waits
     })
   }
 }

@@ -16,6 +16,7 @@ import {
 } from '../wire/stream-framing.ts'
 import type { DirectSender, DirectSenderEvents } from './direct-conduit.ts'
 import type { DirectStream } from './direct-stream.ts'
+import type { StreamGovernor } from './stream-governor.ts'
 import type { EspTransmit } from './types.ts'
 
 /** Small enough to stay in the processor's cache from sealing to the system call. */
@@ -26,6 +27,7 @@ export class DirectTransmit implements EspTransmit, DirectSender {
   readonly #address = addressOf(this.buffer)
   readonly #stream: DirectStream
   readonly #events: DirectSenderEvents
+  readonly #governor: StreamGovernor | undefined
   /** The stream's first bytes; they go out together with whatever is sent first. */
   #prefix: Uint8Array | undefined
   /** What is still to leave is [#sent, #end). */
@@ -37,14 +39,25 @@ export class DirectTransmit implements EspTransmit, DirectSender {
   #stopped = false
   #failed = false
 
-  constructor(stream: DirectStream, originator: boolean, events: DirectSenderEvents) {
+  constructor(
+    stream: DirectStream,
+    originator: boolean,
+    events: DirectSenderEvents,
+    governor?: StreamGovernor
+  ) {
     this.#stream = stream
+    this.#governor = governor
     this.#events = events
     this.#prefix = originator ? STREAM_PREFIX : undefined
   }
 
   get writable(): boolean {
     return !this.#blocked && !this.#stopped
+  }
+
+  /** Is there a use for being told that the stream is writable? */
+  get waits(): boolean {
+    return (this.#blocked && !this.#failed) || !this.drained
   }
 
   /** Everything that was to be sent has left, or never will. */
@@ -54,7 +67,8 @@ export class DirectTransmit implements EspTransmit, DirectSender {
 
   reserve(maxLength: number): number {
     if (this.#blocked || this.#stopped || maxLength > MAX_FRAMED_ESP_LENGTH) return -1
-    if (this.#end + this.#lead() + FRAME_LENGTH_SIZE + maxLength > BUFFER_BYTES) {
+    const full = this.#end + this.#lead() + FRAME_LENGTH_SIZE + maxLength > BUFFER_BYTES
+    if (full || this.#end - this.#sent >= this.#budget) {
       this.flush()
       if (this.#blocked || this.#stopped) return -1
     }
@@ -87,6 +101,7 @@ export class DirectTransmit implements EspTransmit, DirectSender {
   resume(): boolean {
     if (!this.#blocked) return false
     this.#blocked = false
+    this.#governor?.writable()
     this.#drain()
     return this.writable
   }
@@ -94,6 +109,16 @@ export class DirectTransmit implements EspTransmit, DirectSender {
   /** Takes nothing more; `flush` and `resume` still send what is there. */
   stop(): void {
     this.#stopped = true
+  }
+
+  get #budget(): number {
+    return this.#governor?.budget ?? Number.POSITIVE_INFINITY
+  }
+
+  #block(): void {
+    this.#blocked = true
+    this.#governor?.blocked()
+    this.#events.onBlocked()
   }
 
   #lead(): number {
@@ -117,7 +142,7 @@ export class DirectTransmit implements EspTransmit, DirectSender {
   #drain(): void {
     while (!this.#failed) {
       if (this.#sent === this.#end) this.#refill()
-      const length = this.#end - this.#sent
+      const length = Math.min(this.#end - this.#sent, this.#budget)
       const taken =
         length === 0 ? this.#stream.push() : this.#stream.write(this.#address + this.#sent, length)
       if (taken < 0 && taken !== -Errno.EAGAIN && taken !== -Errno.EINTR) {
@@ -126,10 +151,10 @@ export class DirectTransmit implements EspTransmit, DirectSender {
         return
       }
       this.#advance(taken)
-      if (this.drained) return
-      if (taken < length || length === 0) {
-        this.#blocked = true
-        this.#events.onBlocked()
+      const enough = taken > 0 && this.#governor?.took(taken) === true
+      if (this.drained && !enough) return
+      if (enough || taken < length || length === 0) {
+        this.#block()
         return
       }
     }

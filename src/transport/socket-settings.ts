@@ -16,13 +16,13 @@ export interface SocketSettings {
   readonly bufferBytes?: number | undefined
   /** Bytes that a stream may hold unsent (TCP_NOTSENT_LOWAT); `DEFAULT_UNSENT_BYTES`. */
   readonly unsentBytes?: number | undefined
-  /** Of TCP, such as `bbr` or `cubic`; default: `bbr` where the kernel has it. */
+  /** Of TCP, such as `bbr` or `cubic`; default: where the kernel has BBR, what `stream-governor.ts` finds best. */
   readonly congestionControl?: string | undefined
 }
 
 /** Some 10 ms at 3 Gbit/s. */
 export const DEFAULT_UDP_BUFFER_BYTES = 4 * 1024 * 1024
-/** What waits longer should wait in front of the tunnel, where the kernel's queue discipline drops fairly. */
+/** What waits longer should wait in front of the tunnel, where flows take turns. On slow lines less: `unsent-limit.ts`. */
 export const DEFAULT_UNSENT_BYTES = 131_072
 /** RFC 9329 section 9.1: loss must not shrink the outer window as CUBIC lets it. */
 export const DEFAULT_CONGESTION_CONTROL = 'bbr'

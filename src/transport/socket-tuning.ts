@@ -5,6 +5,7 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Clock } from '../clock.ts'
 import { descriptorOf } from '../native/descriptor.ts'
 import { libc, NativeUnavailableError } from '../native/libc.ts'
 import { AddressFamily, SocketLevel, SocketOption, SocketType, TcpOption } from '../native/libc-constants.ts'
@@ -15,6 +16,8 @@ import {
   DEFAULT_UNSENT_BYTES,
   type SocketSettings
 } from './socket-settings.ts'
+import { StreamGovernor } from './stream-governor.ts'
+import { TcpInfo } from './tcp-info.ts'
 
 /** Idle time after which the kernel asks whether the peer is there; never counts as liveness (RFC 9329 section 6.7). */
 const KEEP_ALIVE_MS = 30_000
@@ -74,6 +77,32 @@ export function congestionControlProblem({ congestionControl: wanted }: SocketSe
     return `The kernel has no congestion control ${wanted} for us: ${used ?? "the system's"} is used (available: ${others})`
   } finally {
     socket.close()
+  }
+}
+
+/** @returns what adapts a connection that was tuned with these settings to its path; undefined: no socket of this kernel */
+export function governed(
+  stream: { readonly fd: number },
+  settings: SocketSettings,
+  clock: Clock
+): StreamGovernor | undefined {
+  try {
+    const socket = {
+      info: new TcpInfo(stream),
+      setUnsentBytes: (bytes: number) =>
+        void setNumber(stream.fd, SocketLevel.TCP, TcpOption.NOTSENT_LOWAT, bytes),
+      setCongestionControl: (name: string) => setCongestionControl(stream.fd, name)
+    }
+    return new StreamGovernor(socket, {
+      unsentBytes: settings.unsentBytes === undefined ? DEFAULT_UNSENT_BYTES : undefined,
+      chooseControl:
+        settings.congestionControl === undefined &&
+        congestionControlOf(stream.fd) === DEFAULT_CONGESTION_CONTROL,
+      now: () => clock.now()
+    })
+  } catch (error) {
+    if (error instanceof NativeUnavailableError) return undefined
+    throw error
   }
 }
 

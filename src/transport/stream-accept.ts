@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import { type Clock, monotonicClock } from '../clock.ts'
 import type { Endpoint } from '../wire/endpoint.ts'
 import { STREAM_PREFIX } from '../wire/stream-framing.ts'
+import type { SocketSettings } from './socket-settings.ts'
 import { StreamTransport } from './stream.ts'
 
 export interface PrefixOptions {
@@ -18,6 +19,8 @@ export interface PrefixOptions {
 export interface AcceptOptions extends PrefixOptions {
   readonly local: Endpoint
   readonly remote: Endpoint
+  /** With which the connection was tuned; absent: it is left as it is. */
+  readonly sockets?: SocketSettings | undefined
 }
 
 export type Unaccepted =
@@ -80,12 +83,12 @@ export function awaitPrefix<Taken>(
 export async function acceptStream(
   stream: Duplex,
   kind: 'tcp' | 'tls',
-  { local, remote, prefixTimeoutMs, clock = monotonicClock }: AcceptOptions
+  { local, remote, prefixTimeoutMs, sockets, clock = monotonicClock }: AcceptOptions
 ): Promise<Accepted> {
   const prefixed = await awaitPrefix(
     stream,
     { prefixTimeoutMs, clock },
-    (head) => new StreamTransport({ stream, kind, role: 'responder', local, remote, head, clock })
+    (head) => new StreamTransport({ stream, kind, role: 'responder', local, remote, head, clock, sockets })
   )
   return prefixed.outcome === 'accepted' ? { outcome: 'accepted', transport: prefixed.taken } : prefixed
 }

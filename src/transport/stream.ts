@@ -19,7 +19,9 @@ import { DirectChannel } from './direct-channel.ts'
 import { failureOf, formatEndpoint, systemCode } from './failure.ts'
 import { NodeChannel } from './node-channel.ts'
 import { nextPathId } from './path-id.ts'
-import type { AppliedTuning } from './socket-tuning.ts'
+import type { SocketSettings } from './socket-settings.ts'
+import { type AppliedTuning, governed } from './socket-tuning.ts'
+import type { StreamGovernor } from './stream-governor.ts'
 import { facilityOf, takeOver } from './takeover.ts'
 import type { TakenOver } from './tcp-takeover.ts'
 import {
@@ -45,6 +47,8 @@ export interface StreamTransportOptions {
   /** Bytes of the stream that were read before, behind the prefix. */
   readonly head?: Uint8Array | undefined
   readonly tuning?: AppliedTuning | undefined
+  /** With which the connection was tuned, for what is adapted later on; absent: nothing is. */
+  readonly sockets?: SocketSettings | undefined
   readonly clock?: Clock | undefined
   /** Where what was wrong with the stream is counted, together with others. */
   readonly faults?: StreamFaults | undefined
@@ -71,7 +75,8 @@ export class StreamTransport implements Transport {
   readonly outerRemote: Endpoint
   readonly esp: EspTransmit
   readonly maxEspLength: number
-  readonly facts: TransportFacts
+  readonly #facts: TransportFacts
+  readonly #governor: StreamGovernor | undefined
   readonly #channel: Channel
   readonly #deframer: StreamDeframer
   readonly #stats = { bytesIn: 0, bytesOut: 0, espDropped: 0 }
@@ -99,7 +104,7 @@ export class StreamTransport implements Transport {
     this.#deframer = new StreamDeframer({ faults: options.faults })
     const clock = options.clock ?? monotonicClock
     const direct = options.direct ?? takeOver(stream)
-    this.facts = streamFacts(options.tuning, facilityOf(direct))
+    this.#facts = streamFacts(options.tuning, facilityOf(direct))
     const originator = options.role === 'originator'
     if ('inUse' in direct) {
       this.#head = options.head
@@ -108,11 +113,24 @@ export class StreamTransport implements Transport {
       )
     } else {
       this.#head = Buffer.concat([options.head ?? new Uint8Array(0), direct.head])
-      this.#channel = new DirectChannel(direct.stream, originator, this.#events, clock, (errno) =>
-        this.#describeErrno(direct, errno)
+      this.#governor = options.sockets && governed(direct.stream, options.sockets, clock)
+      const describe = (errno: number) => this.#describeErrno(direct, errno)
+      this.#channel = new DirectChannel(
+        ...([direct.stream, originator, this.#events, clock] as const),
+        ...([describe, this.#governor] as const)
       )
     }
     this.esp = this.#channel.esp
+  }
+
+  /** As it is now: what is adapted to the path changes. */
+  get facts(): TransportFacts {
+    const { congestionControl, unsentBytes } = this.#facts
+    return {
+      ...this.#facts,
+      congestionControl: this.#governor?.congestionControl ?? congestionControl,
+      unsentBytes: this.#governor?.unsentBytes ?? unsentBytes
+    }
   }
 
   get stats() {

@@ -124,21 +124,40 @@ describe('gateway pump', () => {
     gateway.sendTo(1)
     gateway.sendTo(1, 1, 2, 1, 2)
     expect(gateway.arrived).toEqual([0, 2])
-    expect(gateway.pump.stats.dropped.noPath).toBe(3)
     expect(gateway.tun.reading).toBe(true)
-    for (const deliver of stuck.splice(0)) deliver()
-    gateway.sendTo(1)
-    for (const deliver of stuck.splice(0)) deliver()
-    expect(gateway.arrived).toEqual([2, 2])
+    while (stuck.length > 0) for (const deliver of stuck.splice(0)) deliver()
+    expect(gateway.arrived).toEqual([4, 2])
   })
 
-  it('waits for the only peer, until there is another', () => {
+  it('drops for a blocked peer only what its own queue cannot hold', () => {
     const gateway = new Gateway()
     const stuck: (() => void)[] = []
     gateway.addClient({ queueLimit: 1, schedule: (deliver) => stuck.push(deliver) })
-    gateway.sendTo(1)
+    gateway.addClient()
+    const many = new Array<number>(5000).fill(1)
+    gateway.sendTo(...many, 2)
+    expect(gateway.arrived).toEqual([0, 1])
+    const { queueFull } = gateway.pump.stats.dropped
+    expect(queueFull).toBeGreaterThan(0)
+    while (stuck.length > 0) for (const deliver of stuck.splice(0)) deliver()
+    expect(gateway.arrived).toEqual([5000 - queueFull, 1])
+  })
+
+  it('does not wait for a peer without a transport when there are others', () => {
+    const gateway = new Gateway()
+    for (let count = 0; count < 2; count++) gateway.addClient()
+    gateway.peers[0]?.setTransport(undefined)
+    gateway.sendTo(1, 2)
+    expect(gateway.arrived).toEqual([0, 1])
+    expect(gateway.pump.stats.dropped.noPath).toBe(1)
+  })
+
+  it('waits for the only peer while that has no transport, until there is another', () => {
+    const gateway = new Gateway()
+    gateway.addClient()
+    gateway.peers[0]?.setTransport(undefined)
     gateway.sendTo(1, 1)
-    expect(gateway.tun.waiting).toBeGreaterThan(0)
+    expect(gateway.tun.waiting).toBe(2)
     gateway.addClient()
     gateway.sendTo(2)
     expect(gateway.arrived).toEqual([0, 1])

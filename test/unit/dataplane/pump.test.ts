@@ -223,6 +223,74 @@ describe('pump', () => {
     expect(left.pump.stats.dropped.noPath).toBe(0)
   })
 
+  /** A tunnel whose transport let it wait for long once. */
+  function onSlowLine(queueLimit = 3000) {
+    const ends = tunnel({ transport: { queueLimit } })
+    const { left, right, deliver } = ends
+    const count = Math.ceil(queueLimit / 50)
+    for (let number = 0; number < count; number++) left.tun.inject(numbered(number))
+    while (left.tun.waiting > 0) {
+      left.tun.run()
+      left.clockMs += 50
+      deliver()
+    }
+    expect(right.received()).toHaveLength(count)
+    return ends
+  }
+
+  it('reads on while a slow line is blocked, lets flows take turns, and loses nothing, not even in the middle of a super-packet', () => {
+    const { left, right, deliver } = onSlowLine()
+    const fields: SegmentFields = { family: 4, payload: new Array<number>(9000).fill(3) }
+    const later = Array.from({ length: 14 }, (_, index) => numbered(index))
+    left.tun.injectFrame(superFrame(fields, 1000))
+    for (const packet of later) left.tun.inject(packet)
+    left.tun.run()
+    expect(left.tun.waiting).toBe(0)
+    expect(left.tun.reading).toBe(true)
+    left.clockMs += 50
+    deliver()
+    const received = right.received()
+    const isLarge = (packet: Uint8Array) => packet.length > 500
+    expect(received.filter(isLarge)).toEqual(segmentsOf(fields, 1000))
+    const byPort = (one: Uint8Array, other: Uint8Array) => (one[23] ?? 0) - (other[23] ?? 0)
+    expect(received.filter((packet) => !isLarge(packet)).sort(byPort)).toEqual(later)
+    // What sends little did not wait for the last of what sends much.
+    expect(received.slice(-2).every(isLarge)).toBe(true)
+    expect(left.pump.stats.dropped).toMatchObject({ noPath: 0, queueFull: 0, queueLate: 0 })
+  })
+
+  it('stops reading when much waits for a slow line, and goes on when that has gone', () => {
+    const { left, right, step, queue } = onSlowLine()
+    const count = 2000
+    for (let index = 0; index < count; index++) left.tun.inject(numbered(index))
+    left.tun.run()
+    expect(left.tun.reading).toBe(false)
+    expect(left.tun.waiting).toBeGreaterThan(0)
+    while (queue.length > 0) {
+      step()
+      left.tun.run()
+    }
+    expect(left.tun.reading).toBe(true)
+    expect(right.received()).toHaveLength(count)
+  })
+
+  it('does no work for a queue on a line that has become fast', () => {
+    const { left, right, step, queue } = onSlowLine(60_000)
+    const count = 4000
+    for (let number = 0; number < count; number++) left.tun.inject(numbered(1, 1300))
+    left.tun.run()
+    while (queue.length > 0) {
+      left.clockMs += 0.25
+      step()
+      left.tun.run()
+    }
+    expect(right.received()).toHaveLength(count)
+    for (let number = 0; number < 100; number++) left.tun.inject(numbered(number, 1300))
+    for (let turn = 0; turn < 10; turn++) left.tun.run()
+    expect(left.tun.reading).toBe(false)
+    expect(left.tun.waiting).toBeGreaterThan(0)
+  })
+
   it('leaves packets in the device while there is no transport, or while it is paused', () => {
     const { left, right, leftTransport, send } = tunnel()
     left.pump.setTransport(undefined)
