@@ -6,7 +6,8 @@
  * its consumer is done with by then. Nothing is copied but headers, nothing is allocated.
  * @module
  */
-import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6 } from '../wire/checksum.ts'
+import { copyBytes, packetBuffer } from '../native/packet-memory.ts'
+import { finishChecksum, pseudoHeaderSum4, pseudoHeaderSum6, sum16 } from '../wire/checksum.ts'
 import {
   IPV4_CHECKSUM_OFFSET,
   IPV4_HEADER_LENGTH,
@@ -52,11 +53,16 @@ export class Segmenter {
   length = 0
   #buffer: Uint8Array = new Uint8Array(0)
   /** Headers as the kernel gave them; each packet's own are made from these. */
-  readonly #headers = new Uint8Array(MAX_HEADERS_LENGTH)
+  readonly #headers = packetBuffer(MAX_HEADERS_LENGTH)
   #headersLength = 0
   #transportAt = 0
   #isIpv4 = false
   #isTcp = false
+  /** What all packets' sums have in common: the IPv4 header without its fields that differ, and the pseudo-header without the length. */
+  #ipHeaderSum = 0
+  #pseudoSum = 0
+  #identification = 0
+  #sequence = 0
   #segmentSize = 0
   #payloadAt = 0
   #payloadLength = 0
@@ -130,11 +136,12 @@ export class Segmenter {
       (isTcp ? ((buffer[start + transportAt + TCP_DATA_OFFSET_AT] ?? 0) >>> 4) * 4 : UDP_HEADER_LENGTH)
     if (headersLength < transportAt + (isTcp ? TCP_MIN_HEADER_LENGTH : UDP_HEADER_LENGTH)) return false
     if (headersLength >= length || headersLength > MAX_HEADERS_LENGTH) return false
-    for (let index = 0; index < headersLength; index++) this.#headers[index] = buffer[start + index] ?? 0
+    copyBytes(buffer, start, this.#headers, 0, headersLength)
     this.#headersLength = headersLength
     this.#transportAt = transportAt
     this.#isIpv4 = isIpv4
     this.#isTcp = isTcp
+    this.#sumHeaders(ipLength)
     this.#segmentSize = segmentSize
     this.#payloadAt = start + headersLength
     this.#payloadLength = length - headersLength
@@ -142,24 +149,37 @@ export class Segmenter {
     return true
   }
 
+  #sumHeaders(ipLength: number): void {
+    const headers = this.#headers
+    const protocol = this.#isTcp ? IpProtocol.TCP : IpProtocol.UDP
+    if (this.#isIpv4) {
+      this.#identification = read16(headers, IPV4_IDENTIFICATION_OFFSET)
+      this.#ipHeaderSum =
+        sum16(headers, 0, ipLength) -
+        read16(headers, IPV4_TOTAL_LENGTH_OFFSET) -
+        this.#identification -
+        read16(headers, IPV4_CHECKSUM_OFFSET)
+      this.#pseudoSum = pseudoHeaderSum4(headers, 0, protocol, 0)
+    } else this.#pseudoSum = pseudoHeaderSum6(headers, 0, protocol, 0)
+    this.#sequence = this.#isTcp ? read32(headers, this.#transportAt + TCP_SEQUENCE_AT) : 0
+  }
+
   #writeHeaders(payload: number, first: boolean, last: boolean): void {
     const buffer = this.#buffer
     const at = this.offset
     const headers = this.#headers
-    if (!first)
-      for (let index = 0; index < this.#headersLength; index++) buffer[at + index] = headers[index] ?? 0
+    if (!first) copyBytes(headers, 0, buffer, at, this.#headersLength)
     if (this.#isIpv4) {
+      const identification = (this.#identification + this.#index) & 0xffff
       write16(buffer, at + IPV4_TOTAL_LENGTH_OFFSET, this.length)
-      const identification = read16(headers, IPV4_IDENTIFICATION_OFFSET) + this.#index
-      write16(buffer, at + IPV4_IDENTIFICATION_OFFSET, identification & 0xffff)
-      write16(buffer, at + IPV4_CHECKSUM_OFFSET, 0)
-      const sum = wideSum(buffer, at, ipv4HeaderLength(buffer, at))
+      write16(buffer, at + IPV4_IDENTIFICATION_OFFSET, identification)
+      const sum = this.#ipHeaderSum + this.length + identification
       write16(buffer, at + IPV4_CHECKSUM_OFFSET, finishChecksum(sum))
     } else write16(buffer, at + IPV6_PAYLOAD_LENGTH_OFFSET, this.length - IPV6_HEADER_LENGTH)
     const transport = at + this.#transportAt
     const transportLength = this.length - this.#transportAt
     if (this.#isTcp) {
-      const sequence = read32(headers, this.#transportAt + TCP_SEQUENCE_AT) + this.#done - payload
+      const sequence = this.#sequence + this.#done - payload
       write16(buffer, transport + TCP_SEQUENCE_AT, (sequence >>> 16) & 0xffff)
       write16(buffer, transport + TCP_SEQUENCE_AT + 2, sequence & 0xffff)
       // FIN and PSH belong to the last segment, CWR to the first (RFC 3168 section 6.1.2).
@@ -168,11 +188,8 @@ export class Segmenter {
     } else write16(buffer, transport + UDP_LENGTH_AT, transportLength)
     const checksumAt = transport + (this.#isTcp ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT)
     write16(buffer, checksumAt, 0)
-    const protocol = this.#isTcp ? IpProtocol.TCP : IpProtocol.UDP
-    const pseudo = this.#isIpv4
-      ? pseudoHeaderSum4(buffer, at, protocol, transportLength)
-      : pseudoHeaderSum6(buffer, at, protocol, transportLength)
-    const checksum = finishChecksum(pseudo + wideSum(buffer, transport, transportLength))
+    const sum = this.#pseudoSum + transportLength + wideSum(buffer, transport, transportLength)
+    const checksum = finishChecksum(sum)
     writeChecksum(buffer, checksumAt, checksum, !this.#isTcp)
   }
 }
