@@ -149,7 +149,7 @@ function choosePeers({ only, wireguardBinaries }) {
 async function oneRound(site, peer, { seconds, quick }, failures) {
   const startedAt = performance.now()
   try {
-    const options = { seconds, starts: quick ? 1 : 2, idlePings: quick ? 50 : 200 }
+    const options = { seconds, starts: quick ? 1 : 2, idlePings: quick ? 50 : 150 }
     const result = await site.unlessInterrupted(measureRound(site, peer, options))
     const { up1, down4 } = result.tcp
     const rates = [up1, down4].map(({ bitsPerSecond }) => (bitsPerSecond / 1e9).toFixed(2)).join(' and ')

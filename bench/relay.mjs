@@ -12,7 +12,7 @@
 import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
-import { ping } from './compare/measure.mjs'
+import { PING_IDLE_MS, PING_LOADED_MS, ping } from './compare/measure.mjs'
 import { cpuSeconds, memoryBytes } from './compare/process-tree.mjs'
 import { GATEWAY_ADDRESS, Site } from './compare/site.mjs'
 import { quantileOf } from './compare/statistics.mjs'
@@ -25,8 +25,6 @@ import { forgetNodeSettings, GATEWAY_NAME, IKESTREAM, INNER_ADDRESS } from './li
 const TRANSPORTS = ['tcp', 'tls']
 const FLOWS = 4
 const IDLE_PINGS = 100
-const PING_IDLE_MS = 5
-const PING_LOADED_MS = 10
 /** Of the relay's TLS listener; it does no harm that the gateway's certificate is the relay's, too. */
 const LISTEN = { tcp: `${GATEWAY_ADDRESS}:4500`, tls: `${GATEWAY_ADDRESS}:443` }
 

@@ -12,8 +12,10 @@ import { parsePingTimes, udpRates } from './tool-output.mjs'
 const PROBE_TOOL = fileURLToPath(new URL('./probe-tool.mjs', import.meta.url))
 /** IPv4 and UDP: sizes are those of whole inner packets. */
 const HEADER_BYTES = 28
-const PING_IDLE_MS = 5
-const PING_LOADED_MS = 10
+/** At 10 ms and below, `ping` does not sleep in between: it would take one of the cores for itself. */
+export const PING_IDLE_MS = 20
+/** Longer, since it does not sleep either when an answer comes within the last 10 ms before the next question. */
+export const PING_LOADED_MS = 25
 /** After this long an echo counts as lost. */
 const PING_WAIT_US = 1_000_000
 
@@ -55,7 +57,6 @@ export async function measureRound(site, peer, { seconds, starts, idlePings }) {
       if (left > 1) await client.stop()
     }
     const ends = { client: client.pids, gateway: server.pids }
-    const idleUs = await ping(site, peer, { count: idlePings, everyMs: PING_IDLE_MS })
     const tcp = {}
     for (const { key, flows, reverse } of FLOWS)
       tcp[key] = await measureFlows(site, peer, ends, { flows, reverse, seconds, withPing: flows > 1 })
@@ -63,6 +64,8 @@ export async function measureRound(site, peer, { seconds, starts, idlePings }) {
     const udpSeconds = Math.max(1, Math.floor(seconds / 2))
     for (const { key, lengthBytes, reverse } of PACKETS)
       udp[key] = await measurePackets(site, peer, ends, { lengthBytes, reverse, seconds: udpSeconds })
+    // Last, so that every program has done its work before, as one that runs all day has.
+    const idleUs = await ping(site, peer, { count: idlePings, everyMs: PING_IDLE_MS })
     const memory = {
       client: memoryBytes(ends.client, 'VmHWM'),
       gateway: memoryBytes(ends.gateway, 'VmHWM')
