@@ -18,9 +18,11 @@ const LOSSES = 3
 /** A round trip that takes so much longer than the shortest has met a queue, which may well have been full. */
 const QUEUE_SHARE = 1 / 16
 const QUEUE_LEAST_MS = 5
+/** With a smaller window it is acknowledgements that are delayed (RFC 1122 section 4.2.3.2), not packets. */
+const QUEUE_LEAST_PACKETS = 20
 /** What a full queue has dropped is sent again over some round trips, when the queue is gone. */
-const QUEUE_ROUND_TRIPS = 10
-const QUEUE_COUNTS_MS = 1000
+const QUEUE_ROUND_TRIPS = 4
+const QUEUE_COUNTS_MS = 500
 /** How often the kernel is asked about losses. */
 const ASK_EVERY_MS = 50
 
@@ -33,6 +35,8 @@ export interface ConnectionInfo {
   /** Smoothed. */
   readonly roundTripMs: number
   readonly minRoundTripMs: number
+  /** The congestion window. */
+  readonly windowPackets: number
   readonly bytesUnsent: number
 }
 
@@ -128,8 +132,9 @@ export class StreamGovernor {
     if (!info.read()) return
     const lost = info.retransmits - this.#retransmits
     this.#retransmits = info.retransmits
-    const { roundTripMs, minRoundTripMs } = info
-    if (roundTripMs - minRoundTripMs > Math.max(QUEUE_LEAST_MS, minRoundTripMs * QUEUE_SHARE))
+    const { roundTripMs, minRoundTripMs, windowPackets } = info
+    const isLater = roundTripMs - minRoundTripMs > Math.max(QUEUE_LEAST_MS, minRoundTripMs * QUEUE_SHARE)
+    if (isLater && windowPackets >= QUEUE_LEAST_PACKETS)
       this.#queueUntilMs = now + Math.max(QUEUE_COUNTS_MS, QUEUE_ROUND_TRIPS * roundTripMs)
     if (now < this.#queueUntilMs) return
     this.#losses = before + lost

@@ -10,6 +10,7 @@ import type { ConnectionInfo } from './stream-governor.ts'
 /** Up to and including `tcpi_min_rtt`, which came with Linux 4.6. */
 const LENGTH = 152
 const ROUND_TRIP_AT = 68
+const WINDOW_AT = 80
 const TOTAL_RETRANSMITS_AT = 100
 const NOT_SENT_AT = 144
 const MIN_ROUND_TRIP_AT = 148
@@ -42,6 +43,10 @@ export class TcpInfo implements ConnectionInfo {
 
   get roundTripMs(): number {
     return this.#info.readUInt32LE(ROUND_TRIP_AT) / 1000
+  }
+
+  get windowPackets(): number {
+    return this.#info.readUInt32LE(WINDOW_AT)
   }
 
   get minRoundTripMs(): number {

@@ -10,7 +10,7 @@ class Connection {
   nowMs = 1000
   readonly info = {
     read: () => this.alive,
-    ...{ retransmits: 7, roundTripMs: 50, minRoundTripMs: 50, bytesUnsent: 5000 }
+    ...{ retransmits: 7, roundTripMs: 50, minRoundTripMs: 50, windowPackets: 100, bytesUnsent: 5000 }
   }
   alive = true
   readonly controls: string[] = []
@@ -73,6 +73,14 @@ describe('the congestion control of a governed stream', () => {
     connection.lose(0)
     expect(connection.controls).toEqual(['cubic'])
     connection.lose(3)
+    expect(connection.controls).toEqual(['cubic', 'bbr'])
+  })
+
+  it('takes delayed acknowledgements of a small window for no queue', () => {
+    const connection = new Connection()
+    connection.info.roundTripMs = 80
+    connection.info.windowPackets = 8
+    connection.lose(5)
     expect(connection.controls).toEqual(['cubic', 'bbr'])
   })
 
