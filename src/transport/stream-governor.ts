@@ -15,9 +15,8 @@ import { UnsentLimit } from './unsent-limit.ts'
 const AT_FIRST = ['cubic', 'reno'] as const
 /** As many as duplicate acknowledgements make a loss (RFC 5681): one may be sent again for other reasons. */
 const LOSSES = 3
-/** A round trip that takes so much longer than the shortest has met a queue, which may well have been full. */
-const QUEUE_SHARE = 1 / 16
-const QUEUE_LEAST_MS = 5
+/** A round trip that takes so much longer than the shortest has met a queue, and not just a burst of ours. Where queues are shorter, BBR is better. */
+const QUEUE_MS = 20
 /** With a smaller window it is acknowledgements that are delayed (RFC 1122 section 4.2.3.2), not packets. */
 const QUEUE_LEAST_PACKETS = 20
 /** What a full queue has dropped is sent again over some round trips, when the queue is gone. */
@@ -133,8 +132,7 @@ export class StreamGovernor {
     const lost = info.retransmits - this.#retransmits
     this.#retransmits = info.retransmits
     const { roundTripMs, minRoundTripMs, windowPackets } = info
-    const isLater = roundTripMs - minRoundTripMs > Math.max(QUEUE_LEAST_MS, minRoundTripMs * QUEUE_SHARE)
-    if (isLater && windowPackets >= QUEUE_LEAST_PACKETS)
+    if (roundTripMs - minRoundTripMs > QUEUE_MS && windowPackets >= QUEUE_LEAST_PACKETS)
       this.#queueUntilMs = now + Math.max(QUEUE_COUNTS_MS, QUEUE_ROUND_TRIPS * roundTripMs)
     if (now < this.#queueUntilMs) return
     this.#losses = before + lost
