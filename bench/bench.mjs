@@ -13,7 +13,6 @@
  * @module
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureRound } from './compare/measure.mjs'
 import { watchMemory } from './compare/memory.mjs'
@@ -22,6 +21,7 @@ import { Site } from './compare/site.mjs'
 import { formatTable, resultTables, targetTable } from './compare/tables.mjs'
 import { judgeTargets } from './compare/targets.mjs'
 import { replaceInDocument } from './lib/document.mjs'
+import { interruption } from './lib/interrupt.mjs'
 import { hasIperf } from './lib/iperf.mjs'
 import { describeMachine, loadNow } from './lib/machine.mjs'
 import { forgetNodeSettings } from './lib/site.mjs'
@@ -34,12 +34,7 @@ const SCHEMA_VERSION = 1
 const QUIET_LOAD = 0.7
 const PICTURE = new URL('../docs/bench.svg', import.meta.url)
 
-const interrupt = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
-  process.once(signal, () => {
-    process.exitCode = 128 + constants.signals[signal]
-    interrupt.abort(new Error(`ended by ${signal}`))
-  })
+const interrupted = interruption()
 
 forgetNodeSettings()
 try {
@@ -53,7 +48,7 @@ try {
 
 async function measure(options) {
   if (!hasIperf()) throw new Error('iperf3 is missing: apt-get install iperf3')
-  const site = await Site.open(interrupt.signal)
+  const site = await Site.open(interrupted)
   try {
     await (options.memory ? runMemory(site, options) : runComparison(site, options))
   } finally {
@@ -158,7 +153,7 @@ async function oneRound(site, peer, { seconds, quick }, failures) {
     )
     return result
   } catch (error) {
-    interrupt.signal.throwIfAborted()
+    interrupted.throwIfAborted()
     failures.push(`${peer.label}: ${error.message}`)
     say(`  ${peer.label.padEnd(22)} failed: ${error.message.split('\n')[0]}`)
     return undefined

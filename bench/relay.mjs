@@ -10,7 +10,6 @@
  * @module
  */
 import { writeFileSync } from 'node:fs'
-import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
 import { PING_IDLE_MS, PING_LOADED_MS, ping } from './compare/measure.mjs'
 import { cpuSeconds, memoryBytes } from './compare/process-tree.mjs'
@@ -18,6 +17,7 @@ import { GATEWAY_ADDRESS, Site } from './compare/site.mjs'
 import { quantileOf } from './compare/statistics.mjs'
 import { formatTable } from './compare/tables.mjs'
 import { replaceInDocument } from './lib/document.mjs'
+import { interruption } from './lib/interrupt.mjs'
 import { hasIperf, runIperf, startIperfServer } from './lib/iperf.mjs'
 import { describeMachine, loadNow } from './lib/machine.mjs'
 import { forgetNodeSettings, GATEWAY_NAME, IKESTREAM, INNER_ADDRESS } from './lib/site.mjs'
@@ -28,18 +28,13 @@ const IDLE_PINGS = 100
 /** Of the relay's TLS listener; it does no harm that the gateway's certificate is the relay's, too. */
 const LISTEN = { tcp: `${GATEWAY_ADDRESS}:4500`, tls: `${GATEWAY_ADDRESS}:443` }
 
-const interrupt = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
-  process.once(signal, () => {
-    process.exitCode = 128 + constants.signals[signal]
-    interrupt.abort(new Error(`ended by ${signal}`))
-  })
+const interrupted = interruption()
 
 forgetNodeSettings()
 try {
   const options = readOptions()
   if (!hasIperf()) throw new Error('iperf3 is missing: apt-get install iperf3')
-  const site = await Site.open(interrupt.signal)
+  const site = await Site.open(interrupted)
   try {
     await site.unlessInterrupted(compare(site, options))
   } finally {

@@ -1,4 +1,3 @@
-import { readdirSync, readlinkSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
@@ -8,6 +7,7 @@ import { silentLogger } from '../../src/log.ts'
 import type { RelayOptions } from '../../src/relay/options.ts'
 import { type Relay, startRelay } from '../../src/relay/relay.ts'
 import type { StreamCredentials } from '../../src/transport/stream-server.ts'
+import { openSockets } from '../support/open-sockets.ts'
 import {
   espPacket,
   FakeServer,
@@ -435,13 +435,3 @@ describe('starting', () => {
     await expect(startRelay(broken)).rejects.toMatchObject({ code: 'bad-tls-credentials', exitCode: 65 })
   })
 })
-
-function openSockets(): number {
-  return readdirSync('/proc/self/fd').filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:')
-    } catch {
-      return false
-    }
-  }).length
-}

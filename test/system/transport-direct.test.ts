@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readlinkSync } from 'node:fs'
 import { type AddressInfo, connect as connectSocket, createServer, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -12,6 +11,7 @@ import { acceptStream } from '../../src/transport/stream-accept.ts'
 import { openTcp } from '../../src/transport/tcp.ts'
 import { openTls, TlsSessionCache, tlsInfoOf } from '../../src/transport/tls.ts'
 import type { Transport, TransportFailure, TransportHandlers } from '../../src/transport/types.ts'
+import { openSockets } from '../support/open-sockets.ts'
 import { espPacket, frame, ikeFrame, ikeMessage, PREFIX } from '../support/relay-fixture.ts'
 import { SeededRandom } from '../support/seeded-random.ts'
 import { waitUntil } from '../support/wait-until.ts'
@@ -335,13 +335,3 @@ describe('a stream that is read and written directly', () => {
     expect(committed - transport.stats.bytesOut).toBeLessThanOrEqual(transport.esp.buffer.length)
   })
 })
-
-function openSockets(): number {
-  return readdirSync('/proc/self/fd').filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:')
-    } catch {
-      return false
-    }
-  }).length
-}
