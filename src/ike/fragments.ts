@@ -2,10 +2,17 @@
  * Reassembly of IKE fragments after each was opened (RFC 7383 section 2.6).
  *
  * Invariants: one message is put together at a time; its parts never exceed `MAX_REASSEMBLED_LENGTH` bytes and
- * `MAX_FRAGMENTS` pieces; a set with more fragments replaces the one being collected.
+ * `MAX_FRAGMENTS` pieces; a set with more fragments replaces the one being collected. All that share a `FragmentRoom` hold no more
+ * than it has bytes: the message that was begun first is given up for a new one, since the pieces of an honest one come close together.
  * @module
  */
-import { MAX_FRAGMENTS, MAX_REASSEMBLED_LENGTH, REASSEMBLY_TIMEOUT_MS } from './options.ts'
+import {
+  FRAGMENT_OVERHEAD_BYTES,
+  MAX_FRAGMENTS,
+  MAX_HELD_FRAGMENT_BYTES,
+  MAX_REASSEMBLED_LENGTH,
+  REASSEMBLY_TIMEOUT_MS
+} from './options.ts'
 
 /** One opened fragment: its place and the plaintext without padding. */
 export interface Fragment {
@@ -27,12 +34,51 @@ export function plausibleFragment(fragmentNumber: number, totalFragments: number
   return fragmentNumber >= 1 && fragmentNumber <= totalFragments && totalFragments <= MAX_FRAGMENTS
 }
 
+/** Memory that several reassemblers share: all of a session, or of a responder. */
+export class FragmentRoom {
+  readonly #maxBytes: number
+  /** Those that hold something, by when they began. */
+  readonly #holders = new Map<FragmentReassembler, number>()
+  #heldBytes = 0
+
+  constructor(maxBytes: number = MAX_HELD_FRAGMENT_BYTES) {
+    this.#maxBytes = maxBytes
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  /** Makes room where there is none. @returns false: the piece is larger than all of it */
+  take(holder: FragmentReassembler, bytes: number): boolean {
+    while (this.#heldBytes + bytes > this.#maxBytes) {
+      const [oldest] = this.#holders.keys()
+      if (oldest === undefined || (oldest === holder && this.#holders.size === 1)) return false
+      oldest.reset()
+    }
+    this.#holders.set(holder, (this.#holders.get(holder) ?? 0) + bytes)
+    this.#heldBytes += bytes
+    return true
+  }
+
+  /** Everything that it had taken. */
+  give(holder: FragmentReassembler): void {
+    this.#heldBytes -= this.#holders.get(holder) ?? 0
+    this.#holders.delete(holder)
+  }
+}
+
 export class FragmentReassembler {
+  readonly #room: FragmentRoom
   #messageId = -1
   #total = 0
   #length = 0
   #startedAt = 0
   #parts = new Map<number, Fragment>()
+
+  constructor(room: FragmentRoom = new FragmentRoom()) {
+    this.#room = room
+  }
 
   /** Message ID of what is being put together; -1: nothing is. */
   get messageId(): number {
@@ -58,7 +104,12 @@ export class FragmentReassembler {
     if (messageId !== this.#messageId || totalFragments > this.#total || isStale) {
       this.#start(now, messageId, totalFragments)
     }
-    if (this.#length + fragment.plaintext.length > MAX_REASSEMBLED_LENGTH) {
+    const { length } = fragment.plaintext
+    if (
+      this.#length + length > MAX_REASSEMBLED_LENGTH ||
+      !this.#room.take(this, length + FRAGMENT_OVERHEAD_BYTES) ||
+      this.#messageId !== messageId
+    ) {
       this.reset()
       return undefined
     }
@@ -70,6 +121,7 @@ export class FragmentReassembler {
   reset(): void {
     for (const { plaintext } of this.#parts.values()) plaintext.fill(0)
     this.#parts.clear()
+    this.#room.give(this)
     this.#messageId = -1
     this.#total = 0
     this.#length = 0

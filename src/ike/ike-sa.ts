@@ -9,7 +9,7 @@
 import type { CipherSuite, Prf, RandomSource } from '../crypto/types.ts'
 import type { IkeHeader, Payload, Proposal } from '../wire/ike-message.ts'
 import { ExchangeManager, type Packets } from './exchange-manager.ts'
-import { FragmentReassembler } from './fragments.ts'
+import { FragmentReassembler, type FragmentRoom } from './fragments.ts'
 import { disposeIkeKeys, type IkeKeys } from './keymat.ts'
 import { type IkeSaInput, type IkeSaState, nextIkeSaState } from './lifecycle.ts'
 import { Protection } from './protection.ts'
@@ -113,8 +113,8 @@ export class IkeSa {
   readonly isInitiator: boolean
   readonly localSpi: bigint
   readonly exchanges: ExchangeManager
-  readonly requestFragments = new FragmentReassembler()
-  readonly responseFragments = new FragmentReassembler()
+  readonly requestFragments: FragmentReassembler
+  readonly responseFragments: FragmentReassembler
   remoteSpi = 0n
   state: IkeSaState = 'CREATED'
   security: IkeSecurity | undefined
@@ -156,12 +156,15 @@ export class IkeSa {
     isInitiator: boolean,
     localSpi: bigint,
     timers: IkeTimers,
-    random: RandomSource
+    random: RandomSource,
+    fragmentRoom: FragmentRoom
   ) {
     this.number = number
     this.isInitiator = isInitiator
     this.localSpi = localSpi
     this.exchanges = new ExchangeManager(timers, random)
+    this.requestFragments = new FragmentReassembler(fragmentRoom)
+    this.responseFragments = new FragmentReassembler(fragmentRoom)
   }
 
   get spiI(): bigint {

@@ -66,6 +66,18 @@ export const MAX_AUTH_ROUNDS = 120
 /** RFC 7383 section 3 and RFC 7296 section 2: nothing larger than 64 KB is put together. */
 export const MAX_REASSEMBLED_LENGTH = 65_535
 export const MAX_FRAGMENTS = 255
+/**
+ * Fragments that wait for the rest of their message, of all IKE SAs of a responder together: each needs an IKE SA with keys, but those are
+ * had before anybody is authenticated. Room for forty messages of the greatest length, or thousands of ordinary ones, at a time.
+ */
+export const MAX_HELD_FRAGMENT_BYTES = 8_388_608
+/** What a fragment costs beside its contents: padding, and the objects that hold it. */
+export const FRAGMENT_OVERHEAD_BYTES = 512
+/**
+ * Longest IKE_SA_INIT request of a stranger, which is kept for AUTH (RFC 7296 section 2.15). The longest that is of use has key exchange data
+ * of some 1,600 bytes (ML-KEM-1024), a cookie, and a screen of proposals.
+ */
+export const MAX_INIT_REQUEST_LENGTH = 16_384
 /** Unfinished reassembly is forgotten after this long (RFC 7383 section 2.6 leaves it to the receiver). */
 export const REASSEMBLY_TIMEOUT_MS = 60_000
 

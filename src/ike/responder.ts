@@ -16,8 +16,9 @@ import type { DecodedHeader } from '../wire/ike-header.ts'
 import { espSpiToBytes, findNotify, findPayload, notify } from '../wire/ike-helpers.ts'
 import type { IkeHeader, Payload } from '../wire/ike-message.ts'
 import { type CookieInputs, CookieJar, type CookieSecrets } from './cookie.ts'
+import { FragmentRoom } from './fragments.ts'
 import { isInit } from './init-dispatcher.ts'
-import { HALF_OPEN_GRACE_MS, UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
+import { HALF_OPEN_GRACE_MS, MAX_INIT_REQUEST_LENGTH, UNPROTECTED_ANSWERS_PER_SECOND } from './options.ts'
 import { commonPrf, isPuzzleSolution, type Puzzle, puzzleNotify } from './puzzle.ts'
 import { Queue } from './queue.ts'
 import type { RestoreInputs } from './restore.ts'
@@ -62,7 +63,7 @@ export class IkeResponder {
   constructor(config: ResponderConfig, environment: IkeEnvironment, options: IkeSessionOptions = {}) {
     this.#config = config
     this.#environment = environment
-    this.#options = options
+    this.#options = { fragmentRoom: new FragmentRoom(), ...options }
     this.#cookies = new CookieJar(environment.random)
   }
 
@@ -192,7 +193,7 @@ export class IkeResponder {
       this.#input(known, (session) => session.receive(now, message, path))
       return
     }
-    if (header.spiR !== 0n || header.spiI === 0n) return
+    if (header.spiR !== 0n || header.spiI === 0n || message.length > MAX_INIT_REQUEST_LENGTH) return
     if (!this.#mayBegin(now, message, path)) return
     const session = new IkeSession(this.#config, this.#environment, this.#options)
     const subscriber = subscriberOf(path.remote.address)

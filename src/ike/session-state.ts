@@ -10,6 +10,7 @@ import type { IkestreamError } from '../errors.ts'
 import type { LogFields, LogLevel } from '../log.ts'
 import type { Path } from '../wire/endpoint.ts'
 import type { ChildSa } from './child-sa.ts'
+import type { FragmentRoom } from './fragments.ts'
 import { IkeSa, type MadeByAnswer, type Task } from './ike-sa.ts'
 import { CHILD_GRACE_MS, MAX_QUEUED_TASKS } from './options.ts'
 import { Queue } from './queue.ts'
@@ -56,6 +57,7 @@ export class SessionState {
   readonly config: InitiatorConfig | ResponderConfig
   readonly environment: IkeEnvironment
   readonly logKeys: boolean
+  readonly fragmentRoom: FragmentRoom
   readonly timers = new Timers()
   readonly children = new Map<number, ChildSa>()
   readonly features: PeerFeatures = {
@@ -125,10 +127,16 @@ export class SessionState {
   readonly #outputs = new Queue<IkeOutput>()
   #lastNumber = 0
 
-  constructor(config: InitiatorConfig | ResponderConfig, environment: IkeEnvironment, logKeys: boolean) {
+  constructor(
+    config: InitiatorConfig | ResponderConfig,
+    environment: IkeEnvironment,
+    logKeys: boolean,
+    fragmentRoom: FragmentRoom
+  ) {
     this.config = config
     this.environment = environment
     this.logKeys = logKeys
+    this.fragmentRoom = fragmentRoom
   }
 
   // ---- outputs
@@ -204,7 +212,8 @@ export class SessionState {
 
   /** One with a number and an SPI that it has already. */
   claimIkeSa(number: number, isInitiator: boolean, localSpi: bigint): IkeSa {
-    const sa = new IkeSa(number, isInitiator, localSpi, this.config.timers, this.environment.random)
+    const { config, environment, fragmentRoom } = this
+    const sa = new IkeSa(number, isInitiator, localSpi, config.timers, environment.random, fragmentRoom)
     this.sas.push(sa)
     this.emit({ type: 'spi-claimed', spi: sa.localSpi })
     return sa

@@ -11,6 +11,7 @@ import type { TrafficSelector } from '../wire/ike-message.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { MAX_MESSAGE_ID } from './exchange-manager.ts'
 import { peerTimeout } from './failures.ts'
+import { FragmentRoom } from './fragments.ts'
 import { beginSession } from './initiation.ts'
 import type { IkeSaState } from './lifecycle.ts'
 import { type RestoreInputs, restoreState } from './restore.ts'
@@ -38,6 +39,8 @@ export type { SessionInfo } from './session-info.ts'
 export interface IkeSessionOptions {
   /** Emit `keys` for Wireshark whenever an IKE SA gets its keys. */
   readonly logKeys?: boolean
+  /** Where fragments wait for the rest of their message; shared by the sessions of a responder. */
+  readonly fragmentRoom?: FragmentRoom
 }
 
 /** What the data plane has seen since it last told. */
@@ -66,7 +69,12 @@ export class IkeSession {
     environment: IkeEnvironment,
     options: IkeSessionOptions = {}
   ) {
-    this.#state = new SessionState(config, environment, options.logKeys ?? false)
+    this.#state = new SessionState(
+      config,
+      environment,
+      options.logKeys ?? false,
+      options.fragmentRoom ?? new FragmentRoom()
+    )
     this.#dispatcher = new Dispatcher(this.#state)
   }
 

@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { ExchangeManager } from '../../../src/ike/exchange-manager.ts'
-import { FragmentReassembler } from '../../../src/ike/fragments.ts'
-import { DEFAULT_TIMERS, MAX_FRAGMENTS, REASSEMBLY_TIMEOUT_MS } from '../../../src/ike/options.ts'
+import { FragmentReassembler, FragmentRoom } from '../../../src/ike/fragments.ts'
+import {
+  DEFAULT_TIMERS,
+  FRAGMENT_OVERHEAD_BYTES,
+  MAX_FRAGMENTS,
+  MAX_HELD_FRAGMENT_BYTES,
+  REASSEMBLY_TIMEOUT_MS
+} from '../../../src/ike/options.ts'
 import { Timers } from '../../../src/ike/timers.ts'
 
 const NO_JITTER = { bytes: (length: number) => new Uint8Array(length) }
@@ -152,6 +158,46 @@ describe('fragments of a message', () => {
     for (let number = 1; number <= 100; number++) reassembler.add(0, part(number, 200, 'x'.repeat(1000)))
     // Once the bound was passed everything was thrown away and begun anew.
     expect(reassembler.wants(1, 1, 200)).toBe(true)
+  })
+
+  it('of any number of peers never hold more than their room, and an honest message gets through meanwhile', () => {
+    const room = new FragmentRoom()
+    const flood = Array.from({ length: 3000 }, () => new FragmentReassembler(room))
+    const honest = new FragmentReassembler(room)
+    const sizes = [0, 1, 700, 1200, 30_000, 65_000]
+    let most = 0
+    let whole: string | undefined
+    for (const [index, reassembler] of flood.entries()) {
+      const bytes = 'x'.repeat(sizes[index % sizes.length] ?? 0)
+      // First fragments, of one message after the other, and middle ones that nothing follows.
+      for (const messageId of [1, 2, 3]) {
+        reassembler.add(0, part(1, 255, bytes, messageId))
+        reassembler.add(0, part(2 + (index % 250), 255, bytes, messageId))
+        most = Math.max(most, room.heldBytes)
+      }
+      if (index >= 2900 && index < 2903) whole = text(honest.add(0, part(index - 2899, 3, 'abc'))?.plaintext)
+    }
+    expect(most).toBeLessThanOrEqual(MAX_HELD_FRAGMENT_BYTES)
+    expect(most).toBeGreaterThan(MAX_HELD_FRAGMENT_BYTES / 2)
+    expect(whole).toBe('abcabcabc')
+    for (const reassembler of flood) reassembler.reset()
+    expect(room.heldBytes).toBe(0)
+  })
+
+  it('give up the message that was begun first when there is no room, also their own', () => {
+    const room = new FragmentRoom(3 * (FRAGMENT_OVERHEAD_BYTES + 1))
+    const [first, second, third] = [1, 2, 3].map(() => new FragmentReassembler(room))
+    first?.add(0, part(1, 3, 'a'))
+    second?.add(0, part(1, 3, 'a'))
+    second?.add(0, part(2, 3, 'b'))
+    third?.add(0, part(1, 3, 'a'))
+    expect([first, second, third].map((one) => one?.messageId)).toEqual([-1, 1, 1])
+    second?.add(0, part(3, 3, 'c'))
+    expect(second?.messageId).toBe(-1)
+    expect(room.heldBytes).toBe(FRAGMENT_OVERHEAD_BYTES + 1)
+    expect(first?.add(0, part(1, 1, 'x'.repeat(60_000)))).toBeUndefined()
+    expect(first?.messageId).toBe(-1)
+    expect(room.heldBytes).toBeLessThanOrEqual(3 * (FRAGMENT_OVERHEAD_BYTES + 1))
   })
 
   it('of another message, or left over from long ago, are forgotten', () => {

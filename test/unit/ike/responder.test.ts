@@ -1,11 +1,17 @@
 import { describe, expect, it } from 'vitest'
-import { COOKIE_SECRET_LIFETIME_MS, HALF_OPEN_GRACE_MS } from '../../../src/ike/options.ts'
+import { FragmentRoom } from '../../../src/ike/fragments.ts'
+import {
+  COOKIE_SECRET_LIFETIME_MS,
+  HALF_OPEN_GRACE_MS,
+  MAX_INIT_REQUEST_LENGTH
+} from '../../../src/ike/options.ts'
 import { IkeResponder } from '../../../src/ike/responder.ts'
+import type { IkeSessionOptions } from '../../../src/ike/session.ts'
 import type { IkeOutput, ResponderConfig, ResponderPolicy } from '../../../src/ike/types.ts'
 import type { Path } from '../../../src/wire/endpoint.ts'
 import { decodeMessage, encodeMessage } from '../../../src/wire/ike-codec.ts'
 import { ExchangeType, NotifyType } from '../../../src/wire/ike-constants.ts'
-import { findNotify } from '../../../src/wire/ike-helpers.ts'
+import { findNotify, notify } from '../../../src/wire/ike-helpers.ts'
 import { End, initiatorConfig, pathPair, responderConfig } from '../../support/ike-pair.ts'
 import { SeededRandom } from '../../support/seeded-random.ts'
 
@@ -17,15 +23,24 @@ class Hub {
   readonly #clients = new Map<number, { end: End; path: Path }>()
   #seed = 100
 
-  constructor(config: Partial<ResponderConfig> = {}, policy: Partial<ResponderPolicy> = {}) {
+  constructor(
+    config: Partial<ResponderConfig> = {},
+    policy: Partial<ResponderPolicy> = {},
+    options: IkeSessionOptions = {}
+  ) {
     const environment = { random: new SeededRandom(7), wallClockMs: () => 0 }
-    this.responder = new IkeResponder(responderConfig(config, policy), environment)
+    this.responder = new IkeResponder(responderConfig(config, policy), environment, options)
   }
 
   /** A client that has sent its first message, at `address` and `port`. */
-  client(address = '198.51.100.2', port = 4500, transport: Path['transport'] = 'udp') {
+  client(
+    address = '198.51.100.2',
+    port = 4500,
+    transport: Path['transport'] = 'udp',
+    changes: Parameters<typeof initiatorConfig>[0] = {}
+  ) {
     const path = pathPair(transport, { address, port })
-    const end = new End(initiatorConfig(), ++this.#seed)
+    const end = new End(initiatorConfig(changes), ++this.#seed)
     this.#clients.set(path.gateway.id, { end, path: path.client })
     end.session.connect(this.now, path.client)
     end.drain()
@@ -69,6 +84,46 @@ function notifyIn(message: Uint8Array | undefined, notifyType: number) {
   if (!decoded.ok) throw decoded.error
   return findNotify(decoded.message.payloads, notifyType)
 }
+
+describe('a flood of strangers with keys', () => {
+  it('that send first fragments only holds no more than the room for them, and an honest client comes in', () => {
+    const room = new FragmentRoom(4 * 1024)
+    const hub = new Hub({}, {}, { fragmentRoom: room })
+    const small = { fragmentSize: 300 }
+    let most = 0
+    for (let number = 0; number < 30; number++) {
+      const client = hub.client(`198.51.100.${number + 1}`, 4500, 'udp', small)
+      hub.pass(client)
+      hub.flush()
+      expect(client.end.sent.length).toBeGreaterThan(1)
+      // IKE_AUTH without its last fragment.
+      client.end.sent.length--
+      while (client.end.sent.length > 0) hub.pass(client)
+      most = Math.max(most, room.heldBytes)
+    }
+    expect(most).toBeGreaterThan(2 * 1024)
+    expect(most).toBeLessThanOrEqual(4 * 1024)
+    expect(hub.responder.halfOpen).toBe(30)
+    const honest = hub.client('203.0.113.1', 4500, 'udp', small)
+    hub.settle(honest)
+    expect(honest.end.of('established')).toHaveLength(1)
+  })
+
+  it('that begin with messages of great length costs nothing', () => {
+    const hub = new Hub()
+    const { end, path } = hub.client()
+    const [request] = end.sent
+    const decoded = decodeMessage(request?.message ?? new Uint8Array(0))
+    if (!decoded.ok) throw decoded.error
+    const { header, payloads } = decoded.message
+    const padded = (length: number) =>
+      encodeMessage({ header, payloads: [...payloads, notify(40_960, new Uint8Array(length))] })
+    hub.responder.receive(hub.now, padded(MAX_INIT_REQUEST_LENGTH), path.gateway)
+    expect(hub.responder.sessions).toEqual([])
+    hub.responder.receive(hub.now, padded(8_000), path.gateway)
+    expect(hub.responder.sessions).toHaveLength(1)
+  })
+})
 
 describe('a responder', () => {
   it('keeps several clients apart by SPI', () => {
