@@ -93,8 +93,11 @@ describe('a flood of strangers with keys', () => {
     let most = 0
     for (let number = 0; number < 30; number++) {
       const client = hub.client(`198.51.100.${number + 1}`, 4500, 'udp', small)
-      hub.pass(client)
-      hub.flush()
+      // Twice where a cookie is asked for.
+      while (client.end.sent.length === 1) {
+        hub.pass(client)
+        hub.flush()
+      }
       expect(client.end.sent.length).toBeGreaterThan(1)
       // IKE_AUTH without its last fragment.
       client.end.sent.length--
