@@ -19,13 +19,13 @@ export const SOCKET_OPTIONS = [
   },
   {
     flags: '--notsent-lowat <bytes>',
-    description: 'bytes that a stream may hold unsent (default: 128 KiB)',
+    description: 'bytes that a stream may hold unsent (default: 128 KiB, less on slow lines)',
     number: UNSENT_BOUNDS
   },
   {
     flags: '--congestion-control <name>',
     description:
-      'of the TCP streams (default: cubic until segments are lost without a queue, then bbr; where the kernel has that)'
+      'of the TCP streams (default: cubic until something is lost, then bbr, where the kernel has that)'
   }
 ] as const
 

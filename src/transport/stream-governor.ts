@@ -2,7 +2,7 @@
  * Adapts the TCP connection under a stream to its path, while something is sent; where the user has chosen, nothing.
  *
  * - What lies unsent in the socket is held at a few milliseconds' worth of the line (`unsent-limit.ts`).
- * - A connection begins with CUBIC, and goes on with BBR once segments were lost where there was no queue. Flows inside find their
+ * - A connection begins with CUBIC, and goes on with BBR as soon as a segment was lost. Flows inside find their
  *   speed in bursts; BBR, which paces at what it has seen so far, spreads these over a round trip, and CUBIC inside (HyStart,
  *   RFC 9406) takes that for a queue and stops doubling. Where there is loss, BBR is worth many times as much (RFC 9329 section 9.1).
  * @module
@@ -13,17 +13,8 @@ import { UnsentLimit } from './unsent-limit.ts'
 
 /** Tried in order; unprivileged users have what net.ipv4.tcp_allowed_congestion_control allows. */
 const AT_FIRST = ['cubic', 'reno'] as const
-/** As many as duplicate acknowledgements make a loss (RFC 5681): one may be sent again for other reasons. */
-const LOSSES = 3
-/** A round trip that takes so much longer than the shortest has met a queue, and not just a burst of ours. Where queues are shorter, BBR is better. */
-const QUEUE_MS = 20
-/** With a smaller window it is acknowledgements that are delayed (RFC 1122 section 4.2.3.2), not packets. */
-const QUEUE_LEAST_PACKETS = 20
-/** What a full queue has dropped is sent again over some round trips, when the queue is gone. */
-const QUEUE_ROUND_TRIPS = 4
-const QUEUE_COUNTS_MS = 500
 /** How often the kernel is asked about losses. */
-const ASK_EVERY_MS = 50
+const ASK_EVERY_MS = 20
 
 /** What the kernel knows about a connection. */
 export interface ConnectionInfo {
@@ -31,11 +22,6 @@ export interface ConnectionInfo {
   read(): boolean
   /** Segments that were sent again, since the connection began. */
   readonly retransmits: number
-  /** Smoothed. */
-  readonly roundTripMs: number
-  readonly minRoundTripMs: number
-  /** The congestion window. */
-  readonly windowPackets: number
   readonly bytesUnsent: number
 }
 
@@ -64,11 +50,8 @@ export class StreamGovernor {
   #taken = 0
   /** What may still be handed over before the socket was asked. */
   #budget = Number.POSITIVE_INFINITY
-  /** Looking out for losses: undefined when that is over, or not wanted. */
-  #losses: number | undefined
-  #retransmits = 0
-  /** Until when losses may be those of a queue. */
-  #queueUntilMs = 0
+  /** Looking out for the first loss, since so many retransmissions; undefined: no more, or never. */
+  #retransmitsBefore: number | undefined
   #control: string | undefined
   #askAtMs = 0
 
@@ -80,9 +63,7 @@ export class StreamGovernor {
     if (options.unsentBytes !== undefined) this.#unsent = new UnsentLimit(options.unsentBytes)
     if (!options.chooseControl) return
     this.#control = AT_FIRST.find((name) => socket.setCongestionControl(name))
-    if (this.#control === undefined) return
-    this.#losses = 0
-    this.#retransmits = this.#info.retransmits
+    if (this.#control !== undefined) this.#retransmitsBefore = this.#info.retransmits
   }
 
   /** Of the connection; undefined: not this class's choice. */
@@ -103,7 +84,7 @@ export class StreamGovernor {
   /** The stream took so much. @returns true: that is enough until it is writable again */
   took(bytes: number): boolean {
     this.#taken += bytes
-    if (this.#losses !== undefined) this.#lookForLosses(this.#losses)
+    if (this.#retransmitsBefore !== undefined) this.#lookForLoss(this.#retransmitsBefore)
     this.#budget -= bytes
     return this.#budget <= 0
   }
@@ -120,24 +101,15 @@ export class StreamGovernor {
       if (unsent.adapt(this.#rate.bytesPerMs ?? 0, ranDry)) this.#socket.setUnsentBytes(unsent.bytes)
     }
     // The kernel says that it takes more when half of the limit is left. It then takes 64 KiB and more, were it given them.
-    this.#budget = unsent.inForce ? unsent.bytes / 2 : Number.POSITIVE_INFINITY
+    this.#budget = unsent.inForce ? Math.ceil(unsent.bytes / 2) : Number.POSITIVE_INFINITY
   }
 
-  #lookForLosses(before: number): void {
+  #lookForLoss(before: number): void {
     const now = this.#now()
     if (now < this.#askAtMs) return
     this.#askAtMs = now + ASK_EVERY_MS
-    const info = this.#info
-    if (!info.read()) return
-    const lost = info.retransmits - this.#retransmits
-    this.#retransmits = info.retransmits
-    const { roundTripMs, minRoundTripMs, windowPackets } = info
-    if (roundTripMs - minRoundTripMs > QUEUE_MS && windowPackets >= QUEUE_LEAST_PACKETS)
-      this.#queueUntilMs = now + Math.max(QUEUE_COUNTS_MS, QUEUE_ROUND_TRIPS * roundTripMs)
-    if (now < this.#queueUntilMs) return
-    this.#losses = before + lost
-    if (this.#losses < LOSSES) return
-    this.#losses = undefined
+    if (!this.#info.read() || this.#info.retransmits === before) return
+    this.#retransmitsBefore = undefined
     if (this.#socket.setCongestionControl(DEFAULT_CONGESTION_CONTROL))
       this.#control = DEFAULT_CONGESTION_CONTROL
   }

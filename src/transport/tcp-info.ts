@@ -7,13 +7,10 @@ import { SocketLevel, TcpOption } from '../native/libc-constants.ts'
 import { addressOf, nativeBuffer } from '../native/memory.ts'
 import type { ConnectionInfo } from './stream-governor.ts'
 
-/** Up to and including `tcpi_min_rtt`, which came with Linux 4.6. */
-const LENGTH = 152
-const ROUND_TRIP_AT = 68
-const WINDOW_AT = 80
+/** Up to and including `tcpi_notsent_bytes`, which came with Linux 4.6. */
+const LENGTH = 148
 const TOTAL_RETRANSMITS_AT = 100
 const NOT_SENT_AT = 144
-const MIN_ROUND_TRIP_AT = 148
 
 export class TcpInfo implements ConnectionInfo {
   readonly #socket: { readonly fd: number }
@@ -39,18 +36,6 @@ export class TcpInfo implements ConnectionInfo {
 
   get retransmits(): number {
     return this.#info.readUInt32LE(TOTAL_RETRANSMITS_AT)
-  }
-
-  get roundTripMs(): number {
-    return this.#info.readUInt32LE(ROUND_TRIP_AT) / 1000
-  }
-
-  get windowPackets(): number {
-    return this.#info.readUInt32LE(WINDOW_AT)
-  }
-
-  get minRoundTripMs(): number {
-    return this.#info.readUInt32LE(MIN_ROUND_TRIP_AT) / 1000
   }
 
   get bytesUnsent(): number {
