@@ -294,7 +294,10 @@ export class LinkKeeper {
     if (!this.#lacksChild(link)) return
     const { tunnel, factory } = this.#environment
     const { localTs, remoteTs } = factory.selectors(tunnel.virtualAddresses)
-    link.driver.input((session, now) => session.createChild(now, localTs, remoteTs))
+    // A rekeying that the peer answered with CHILD_SA_NOT_FOUND has asked already (RFC 7296 section 2.25).
+    link.driver.input((session, now) => {
+      if (!session.isAskingForChild) session.createChild(now, localTs, remoteTs)
+    })
     this.#childTimer?.cancel()
     this.#childTimer = this.#environment.clock.setTimer(CHILD_PATIENCE_MS, () => this.#expectChild(link))
   }

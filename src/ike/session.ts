@@ -216,6 +216,13 @@ export class IkeSession {
     })
   }
 
+  /** The peer is being asked for a Child SA, or will be as soon as it is its turn: also for one that it turned out to have lost. */
+  get isAskingForChild(): boolean {
+    const state = this.#state
+    const sa = state.current
+    return sa !== undefined && state.hasTask(sa, (task) => task instanceof ChildCreateTask)
+  }
+
   deleteChild(now: number, spiIn: number): void {
     this.#at(now, (state) => {
       const child = state.children.get(spiIn)

@@ -186,6 +186,11 @@ describe('answers of the peer', () => {
     const next = peer.hear()
     expect(next.header.exchangeType).toBe(CREATE_CHILD_SA)
     expect(findNotify(next.payloads, NotifyType.REKEY_SA)).toBeUndefined()
+    // Whoever would ask as well, having been told of the loss, learns that it has been done.
+    expect(client.session.isAskingForChild).toBe(true)
+    const refusal = [notify(NotifyType.NO_ADDITIONAL_SAS)]
+    peer.say(pair.now, peer.header(CREATE_CHILD_SA, true, next.header.messageId), refusal)
+    expect(client.session.isAskingForChild).toBe(false)
   })
 
   it('with selectors outside the offer are not believed, and the Child SA is taken back', () => {
