@@ -8,6 +8,7 @@ import { Farewells } from '../client/farewell.ts'
 import type { IkeEvent } from '../client/ike-driver.ts'
 import type { Clock } from '../clock.ts'
 import type { RandomSource } from '../crypto/types.ts'
+import { QueueMemory } from '../dataplane/flow-queue.ts'
 import { STREAM_TUNNEL_MTU } from '../dataplane/mtu.ts'
 import { PeerLink, type PeerSurroundings, SendResult } from '../dataplane/peer-link.ts'
 import { Sad } from '../esp/sad.ts'
@@ -25,6 +26,8 @@ export class InnerLink implements PeerSurroundings {
   readonly mtu = STREAM_TUNNEL_MTU
   readonly segmentMtu = STREAM_TUNNEL_MTU
   readonly capture = undefined
+  /** Nothing is queued here: what the transport does not take is told to the caller. */
+  readonly queueMemory = new QueueMemory(0)
   readonly #established: BringUpResult
   readonly #clock: Clock
   readonly #sad: Sad

@@ -6,9 +6,11 @@
  * It is here because nothing in front of it does that: a TUN device puts packets into a ring of its own and never pushes
  * back, so that the kernel's queue discipline on it stays empty, fq_codel or not.
  *
- * Invariants: packets of a flow leave in order; nothing is allocated per packet; memory goes back when the queue is empty.
+ * Invariants: packets of a flow leave in order; nothing is allocated per packet; memory goes back when the queue is empty, and all
+ * queues together hold no more than they may (`QueueMemory`).
  * @module
  */
+import { copyBytes } from '../native/packet-memory.ts'
 import { findUpperLayer, hasPorts, upperOffset, upperProtocol } from '../wire/ip.ts'
 import { applyOuterEcn, Ecn } from './ecn.ts'
 
@@ -23,7 +25,7 @@ const INTERVAL_MS = 500
 const QUANTUM_BYTES = 1514
 /** RFC 8290 has 1024; a client's tunnel has fewer flows at a time, and two that meet in a queue merely share its turn. */
 const FLOWS = 256
-const SLOTS_PER_BLOCK = 64
+const SLOTS_PER_BLOCK = 16
 const NONE = -1
 
 /** What became of packets that were not delivered as they came. */
@@ -35,7 +37,18 @@ export interface FlowQueueCounters {
   marked: number
 }
 
+/** What several queues share, so that a thousand slow peers cannot hold a thousand times as much as one. */
+export class QueueMemory {
+  readonly limitBytes: number
+  usedBytes = 0
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes
+  }
+}
+
 export interface FlowQueueOptions {
+  readonly memory: QueueMemory
   /** Longest packet. */
   readonly slotBytes: number
   readonly maxPackets: number
@@ -90,6 +103,7 @@ export class FlowQueue {
   offset = 0
   length = 0
   readonly slotBytes: number
+  readonly #memory: QueueMemory
   readonly #maxPackets: number
   readonly #maxBytes: number
   readonly #flows: Flow[] = []
@@ -106,20 +120,27 @@ export class FlowQueue {
 
   constructor(options: FlowQueueOptions) {
     this.slotBytes = options.slotBytes
+    this.#memory = options.memory
     this.#maxPackets = options.maxPackets
     this.#maxBytes = options.maxBytes
     for (let index = 0; index < FLOWS; index++) this.#flows.push(new Flow(index))
   }
 
-  /** Copies a sound IP packet into its flow's queue. One that is longer than a slot is refused. */
+  /**
+   * Copies a sound IP packet into its flow's queue, or drops it where there is no memory for it.
+   * @returns false when it is longer than a slot
+   */
   push(nowMs: number, buffer: Uint8Array, offset: number, length: number): boolean {
     if (length > this.slotBytes) return false
     while (this.packets >= this.#maxPackets || this.bytes + length > this.#maxBytes)
       if (!this.#makeRoom()) break
-    if (this.#free === NONE) this.#addBlock()
+    if (this.#free === NONE && !this.#addBlock() && !this.#makeRoom()) {
+      this.counters.full++
+      return true
+    }
     const slot = this.#free
     this.#free = this.#next[slot] ?? NONE
-    this.#blockOf(slot).set(buffer.subarray(offset, offset + length), this.#at(slot))
+    copyBytes(buffer, offset, this.#blockOf(slot), this.#at(slot), length)
     this.#next[slot] = NONE
     this.#lengths[slot] = length
     this.#since[slot] = nowMs
@@ -162,7 +183,7 @@ export class FlowQueue {
     if (this.#chosen === NONE) return
     this.#release(this.#chosen)
     this.#chosen = NONE
-    if (this.packets === 0) this.#shrink()
+    if (this.packets === 0) this.#shrink(1)
   }
 
   /** How long the packet that came first has been waiting. */
@@ -172,10 +193,11 @@ export class FlowQueue {
     return nowMs - since
   }
 
+  /** Forgets everything that waits, and gives all memory back. */
   clear(): void {
     for (const flow of this.#flows) while (flow.head !== NONE) this.#release(this.#unlink(flow))
     this.pop()
-    this.#shrink()
+    this.#shrink(0)
   }
 
   #choose(slot: number): void {
@@ -303,13 +325,22 @@ export class FlowQueue {
     return (slot % SLOTS_PER_BLOCK) * this.slotBytes
   }
 
-  #addBlock(): void {
+  /** @returns false: there is no memory left */
+  #addBlock(): boolean {
+    const blockBytes = SLOTS_PER_BLOCK * this.slotBytes
+    if (this.#memory.usedBytes + blockBytes > this.#memory.limitBytes) return false
+    this.#memory.usedBytes += blockBytes
     const first = this.#blocks.length * SLOTS_PER_BLOCK
     const slots = first + SLOTS_PER_BLOCK
     // A backing store of its own, whose address stays: packets are sealed from here.
-    this.#blocks.push(new Uint8Array(new ArrayBuffer(SLOTS_PER_BLOCK * this.slotBytes)))
+    this.#blocks.push(new Uint8Array(new ArrayBuffer(blockBytes)))
     if (slots > this.#next.length) this.#growTables(Math.max(slots, this.#next.length * 2))
-    for (let slot = slots - 1; slot >= first; slot--) {
+    this.#freeSlots(first, slots)
+    return true
+  }
+
+  #freeSlots(first: number, end: number): void {
+    for (let slot = end - 1; slot >= first; slot--) {
       this.#next[slot] = this.#free
       this.#free = slot
     }
@@ -325,15 +356,14 @@ export class FlowQueue {
     this.#since.set(since)
   }
 
-  /** Nothing waits: the first block is enough for the next time. */
-  #shrink(): void {
-    if (this.#blocks.length <= 1) return
-    this.#blocks.length = 1
+  /** Nothing waits: one block is enough for the next time. */
+  #shrink(blocks: number): void {
+    const surplus = this.#blocks.length - blocks
+    if (surplus <= 0) return
+    this.#memory.usedBytes -= surplus * SLOTS_PER_BLOCK * this.slotBytes
+    this.#blocks.length = blocks
     this.#free = NONE
-    for (let slot = SLOTS_PER_BLOCK - 1; slot >= 0; slot--) {
-      this.#next[slot] = this.#free
-      this.#free = slot
-    }
+    this.#freeSlots(0, blocks * SLOTS_PER_BLOCK)
   }
 
   /** By addresses, protocol and ports; of fragments and other protocols without the ports. */

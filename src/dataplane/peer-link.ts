@@ -15,7 +15,7 @@ import { read32 } from '../wire/ip.ts'
 import { clampMss } from '../wire/tcp-mss.ts'
 import { applyOuterEcn, ecnOf } from './ecn.ts'
 import { expectsAnswer } from './expects-answer.ts'
-import { FlowQueue } from './flow-queue.ts'
+import { FlowQueue, type QueueMemory } from './flow-queue.ts'
 import { mssFor } from './mtu.ts'
 import { PumpCounters } from './stats.ts'
 
@@ -55,6 +55,8 @@ export interface PeerSurroundings {
   /** What a TCP segment inside may come to with its headers: at most the MTU. */
   readonly segmentMtu: number
   readonly capture: InnerCapture | undefined
+  /** Of all peers' queues. */
+  readonly queueMemory: QueueMemory
 }
 
 /** Of the queue: more than a super-packet on top of what is read ahead. */
@@ -157,6 +159,7 @@ export class PeerLink {
 
   /** What waits is not worth sending any more. */
   forgetQueued(): void {
+    this.#queue?.clear()
     this.#queue = undefined
   }
 
@@ -258,7 +261,9 @@ export class PeerLink {
     const queue = this.#queue
     // The tunnel's MTU may grow.
     if (queue !== undefined && (queue.packets > 0 || queue.slotBytes >= slotBytes)) return queue
-    this.#queue = new FlowQueue({ slotBytes, maxPackets: QUEUE_PACKETS, maxBytes: QUEUE_BYTES })
+    this.forgetQueued()
+    const memory = this.#around.queueMemory
+    this.#queue = new FlowQueue({ memory, slotBytes, maxPackets: QUEUE_PACKETS, maxBytes: QUEUE_BYTES })
     return this.#queue
   }
 

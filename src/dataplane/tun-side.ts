@@ -15,6 +15,7 @@ import { clearVnetHeader, VNET_HEADER_LENGTH } from '../tun/vnet-header.ts'
 import { MAX_ICMP_ERROR_LENGTH, writeAdministrativelyProhibited, writePacketTooBig } from '../wire/icmp.ts'
 import { IPV4_DONT_FRAGMENT, IPV4_FRAGMENT_OFFSET, ipPacketLength, read16 } from '../wire/ip.ts'
 import { compileSoon } from './compile-soon.ts'
+import { QueueMemory } from './flow-queue.ts'
 import { Ipv4Fragmenter } from './ipv4-fragmenter.ts'
 import { MIN_IPV6_MTU } from './mtu.ts'
 import {
@@ -28,6 +29,8 @@ import { PumpCounters } from './stats.ts'
 
 /** Frames per turn of the event loop: up to 1 MiB, so that the other direction gets its turn too. */
 const FRAMES_PER_TURN = 16
+/** All peers' queues together: several slow peers in full, or hundreds that are slow now and then. */
+const QUEUE_MEMORY_BYTES = 64 * 1024 * 1024
 /** Of what waits in a peer's queue, in one turn. */
 const QUEUED_PER_TURN = 1024
 /** A transport that is ready again as soon as it was blocked still has to leave the event loop to others. */
@@ -60,6 +63,7 @@ export class TunSide implements PeerSurroundings {
   readonly now: () => number
   /** What belongs to no peer. */
   readonly counters = new PumpCounters()
+  readonly queueMemory = new QueueMemory(QUEUE_MEMORY_BYTES)
   readonly #tun: Tun
   readonly #logger: Logger
   readonly #router: PeerRouter

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ecnOf } from '../../../src/dataplane/ecn.ts'
-import { FlowQueue } from '../../../src/dataplane/flow-queue.ts'
+import { FlowQueue, QueueMemory } from '../../../src/dataplane/flow-queue.ts'
 import { internetChecksum } from '../../../src/wire/checksum.ts'
 import { ipv6, udp } from '../../support/packet-factory.ts'
 import { SeededRandom } from '../../support/seeded-random.ts'
@@ -31,8 +31,8 @@ function take(queue: FlowQueue, nowMs: number): [number, number] | undefined {
   return result
 }
 
-function makeQueue(maxPackets = 4096): FlowQueue {
-  return new FlowQueue({ slotBytes: 1500, maxPackets, maxBytes: 10_000_000 })
+function makeQueue(maxPackets = 4096, memory = new QueueMemory(Number.MAX_SAFE_INTEGER)): FlowQueue {
+  return new FlowQueue({ memory, slotBytes: 1500, maxPackets, maxBytes: 10_000_000 })
 }
 
 const push = (queue: FlowQueue, nowMs: number, bytes: Uint8Array): boolean =>
@@ -111,7 +111,12 @@ describe('packets that wait for a transport', () => {
   })
 
   it('are refused when they are longer than a slot', () => {
-    const queue = new FlowQueue({ slotBytes: 500, maxPackets: 10, maxBytes: 10_000 })
+    const queue = new FlowQueue({
+      memory: new QueueMemory(100_000),
+      slotBytes: 500,
+      maxPackets: 10,
+      maxBytes: 10_000
+    })
     expect(push(queue, 0, packet(1, 0, 501))).toBe(false)
     expect(queue.packets).toBe(0)
   })
@@ -129,7 +134,12 @@ describe('packets that wait for a transport', () => {
 })
 
 it('holds no more bytes than it was told, at the cost of the longest flow', () => {
-  const queue = new FlowQueue({ slotBytes: 1500, maxPackets: 1000, maxBytes: 14_000 })
+  const queue = new FlowQueue({
+    memory: new QueueMemory(1_000_000),
+    slotBytes: 1500,
+    maxPackets: 1000,
+    maxBytes: 14_000
+  })
   push(queue, 0, packet(2, 0, 160))
   for (let number = 0; number < 20; number++) push(queue, number, packet(1, number))
   expect(queue.bytes).toBeLessThanOrEqual(14_000)
@@ -194,6 +204,26 @@ describe('a queue that stays long', () => {
   })
 })
 
+it('holds no more memory than there is for all queues together, and gives it back', () => {
+  const memory = new QueueMemory(1_000_000)
+  const queues = Array.from({ length: 50 }, () => makeQueue(4096, memory))
+  for (let number = 0; number < 300; number++) for (const queue of queues) push(queue, 0, packet(1, number))
+  expect(memory.usedBytes).toBeGreaterThan(900_000)
+  expect(memory.usedBytes).toBeLessThanOrEqual(memory.limitBytes)
+  const waiting = queues.reduce((sum, { packets }) => sum + packets, 0)
+  const full = queues.reduce((sum, { counters }) => sum + counters.full, 0)
+  expect(waiting).toBeGreaterThan(600)
+  expect(waiting + full).toBe(50 * 300)
+  // The latest are kept, where a queue has any.
+  const [first] = queues
+  const numbers = []
+  for (let next = first && take(first, 0); next !== undefined; next = first && take(first, 0))
+    numbers.push(next[1])
+  expect(numbers.at(-1)).toBe(299)
+  for (const queue of queues) queue.clear()
+  expect(memory.usedBytes).toBe(0)
+})
+
 it('accounts for every packet, whatever comes and goes', () => {
   const random = new SeededRandom(11)
   const queue = makeQueue(300)
@@ -215,4 +245,6 @@ it('accounts for every packet, whatever comes and goes', () => {
   expect(taken + queue.packets + queue.counters.full + queue.counters.late).toBe(pushed)
   queue.clear()
   expect([queue.packets, queue.bytes, queue.front(nowMs)]).toEqual([0, 0, false])
+  push(queue, nowMs, packet(3, 77))
+  expect(take(queue, nowMs)).toEqual([3, 77])
 })
