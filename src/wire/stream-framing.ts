@@ -6,7 +6,7 @@
  *              Length (2, counts itself) | ESP packet
  *
  * `StreamDeframer` cuts the stream back into messages wherever the chunks were split. One deframer serves one
- * connection and is thrown away with it. It hands out views into the chunk, or into its own buffer for a frame that
+ * connection, behind the prefix, and is thrown away with it. It hands out views into the chunk, or into its own buffer for a frame that
  * came in several chunks: they are valid only during the call, and may be overwritten (ESP is decrypted in place).
  *
  * Corruption (sections 6.1 and 10): whoever takes the messages may say what became of each. A few in a row that nobody
@@ -63,12 +63,10 @@ export const DeframeStatus = {
   OPEN: 0,
   /** A Length of 0 or 1: the connection must be closed (RFC 9329 section 3.1). */
   BAD_LENGTH: 1,
-  /** The stream does not begin with the prefix: `rejected` holds what it begins with. */
-  BAD_PREFIX: 2,
   /** `stop` was called. */
-  STOPPED: 3,
+  STOPPED: 2,
   /** Too much of it made no sense, and no boundary was found again: to be closed (RFC 9329 section 6.1). */
-  CORRUPTED: 4
+  CORRUPTED: 3
 } as const
 export type DeframeStatus = (typeof DeframeStatus)[keyof typeof DeframeStatus]
 
@@ -85,8 +83,6 @@ export interface FrameSink {
 }
 
 export interface DeframerOptions {
-  /** The stream must begin with `STREAM_PREFIX`: true for the end that was connected to (RFC 9329 section 6.1). */
-  readonly expectPrefix?: boolean
   /** Where faults are counted, for several streams together. */
   readonly faults?: StreamFaults | undefined
   /** Strange or broken ones in a row. */
@@ -99,9 +95,6 @@ export class StreamDeframer {
   /** NAT-keepalives, which do not belong on a stream but are harmless (RFC 9329 section 6.6). */
   keepalives = 0
   #status: DeframeStatus = DeframeStatus.OPEN
-  #rejected: Uint8Array | undefined
-  /** Bytes of the prefix that are still to come. */
-  #prefixLeft: number
   readonly #watch: CorruptionWatch
   #search: BoundarySearch | undefined
   /** The incomplete frame: `#heldLength` bytes of it, Length included. */
@@ -109,7 +102,6 @@ export class StreamDeframer {
   #heldLength = 0
 
   constructor(options: DeframerOptions = {}) {
-    this.#prefixLeft = options.expectPrefix ? STREAM_PREFIX.length : 0
     this.#watch = new CorruptionWatch(options.faults, options.toleratedMessages)
   }
 
@@ -117,19 +109,9 @@ export class StreamDeframer {
     return this.#status
   }
 
-  /** True while a frame, or the prefix, is incomplete: the end of the stream now would cut it off. */
+  /** True while a frame is incomplete: the end of the stream now would cut it off. */
   get isMidFrame(): boolean {
-    return this.#heldLength > 0 || (this.#prefixLeft > 0 && this.#prefixLeft < STREAM_PREFIX.length)
-  }
-
-  /** True while the prefix that was asked for has not arrived whole. */
-  get awaitsPrefix(): boolean {
-    return this.#prefixLeft > 0
-  }
-
-  /** After `BAD_PREFIX`: every byte of the stream so far, for whoever speaks another protocol on this port. */
-  get rejected(): Uint8Array | undefined {
-    return this.#rejected
+    return this.#heldLength > 0
   }
 
   /** Delivers nothing more, even from a `push` that is under way (a sink may call this). */
@@ -140,7 +122,7 @@ export class StreamDeframer {
   /** Takes the next bytes of the stream, `chunk[start, end)`, and delivers every message that they complete. */
   push(chunk: Uint8Array, sink: FrameSink, start: number = 0, end: number = chunk.length): DeframeStatus {
     if (this.#status !== DeframeStatus.OPEN) return this.#status
-    let at = this.#prefixLeft > 0 ? this.#matchPrefix(chunk, start, end) : start
+    let at = start
     if (this.#heldLength > 0) at = this.#completeHeld(chunk, at, end, sink)
     while (this.#status === DeframeStatus.OPEN && this.#search === undefined) {
       const available = end - at
@@ -159,23 +141,6 @@ export class StreamDeframer {
     if (this.#search !== undefined) this.#searchIn(this.#search, chunk.subarray(at, end), sink)
     else if (at < end) this.#hold(chunk, at, end)
     return this.#status
-  }
-
-  /** @returns the offset in the chunk where frames begin; sets BAD_PREFIX at the first byte that differs */
-  #matchPrefix(chunk: Uint8Array, start: number, end: number): number {
-    const seen = STREAM_PREFIX.length - this.#prefixLeft
-    const count = Math.min(this.#prefixLeft, end - start)
-    for (let i = 0; i < count; i++) {
-      if (chunk[start + i] === STREAM_PREFIX[seen + i]) continue
-      const rejected = new Uint8Array(seen + end - start)
-      rejected.set(STREAM_PREFIX.subarray(0, seen))
-      rejected.set(chunk.subarray(start, end), seen)
-      this.#rejected = rejected
-      this.#fail(DeframeStatus.BAD_PREFIX)
-      return start
-    }
-    this.#prefixLeft -= count
-    return start + count
   }
 
   /** Moves bytes from the chunk to the held frame, and delivers it when it is whole. */

@@ -11,7 +11,7 @@ import {
   StreamDeframer,
   writeFrameLength
 } from '../../../src/wire/stream-framing.ts'
-import { be, fromHex, rawMessage, toHex } from '../../support/message-factory.ts'
+import { be, rawMessage, toHex } from '../../support/message-factory.ts'
 
 const SEED = 9329
 
@@ -37,8 +37,8 @@ class Collector implements FrameSink {
   }
 }
 
-function deframe(chunks: readonly Uint8Array[], expectPrefix = false): Outcome {
-  const deframer = new StreamDeframer({ expectPrefix })
+function deframe(chunks: readonly Uint8Array[]): Outcome {
+  const deframer = new StreamDeframer()
   const collector = new Collector()
   let status = deframer.status
   for (const chunk of chunks) {
@@ -236,57 +236,9 @@ describe('deframing', () => {
   })
 })
 
-describe('the prefix', () => {
+it('takes the prefix, which is not its business, for an ordinary, broken frame', () => {
   const stream = Uint8Array.from([...STREAM_PREFIX, ...everything])
-
-  it('is taken off wherever it is cut, and nothing is delivered before it is whole', () => {
-    const expected = naiveDeframe(everything)
-    for (let first = 0; first <= 10; first++) {
-      for (let second = first; second <= 10; second++) {
-        expect(deframe(cut(stream, [first, second]), true)).toEqual(expected)
-      }
-    }
-    expect(
-      deframe(
-        Array.from(stream, (byte) => Uint8Array.of(byte)),
-        true
-      )
-    ).toEqual(expected)
-  })
-
-  it('is awaited to its last byte', () => {
-    const deframer = new StreamDeframer({ expectPrefix: true })
-    for (const byte of STREAM_PREFIX) {
-      expect(deframer.awaitsPrefix).toBe(true)
-      expect(deframer.push(Uint8Array.of(byte), new Collector())).toBe(DeframeStatus.OPEN)
-    }
-    expect(deframer.awaitsPrefix).toBe(false)
-    expect(deframer.isMidFrame).toBe(false)
-  })
-
-  it('hands back every byte so far of a stream that begins otherwise, wherever it was cut', () => {
-    for (const hex of ['16030100', '4745542f', '494b4554435f0001', '494b45', '494b455443']) {
-      const other = Uint8Array.from([...fromHex(hex), 0, 1, 2])
-      for (let point = 0; point < other.length; point++) {
-        const deframer = new StreamDeframer({ expectPrefix: true })
-        const collector = new Collector()
-        let seen = 0
-        let status: DeframeStatus = DeframeStatus.OPEN
-        for (const chunk of cut(other, [point])) {
-          if (status !== DeframeStatus.OPEN) break
-          seen += chunk.length
-          status = deframer.push(chunk, collector)
-        }
-        expect(status).toBe(DeframeStatus.BAD_PREFIX)
-        expect(deframer.rejected).toEqual(other.slice(0, seen))
-        expect(collector.frames).toEqual([])
-      }
-    }
-  })
-
-  it('is an ordinary, broken frame to the end that does not expect it', () => {
-    expect(deframe([stream]).frames).toEqual(naiveDeframe(stream).frames)
-  })
+  expect(deframe([stream]).frames).toEqual(naiveDeframe(stream).frames)
 })
 
 it('leaves room for Length and marker in front of an IKE message', () => {
