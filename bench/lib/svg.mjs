@@ -125,11 +125,13 @@ class Page {
   #layout
   #rows
   #note
+  #title
 
   constructor({ title, subtitle, note, columns, rows, panelWidth, panelHeight }) {
     this.#width = columns * panelWidth + 20
     this.#layout = { columns, panelWidth, panelHeight }
     let y = 28
+    this.#title = title
     this.add(text(20, y, title, 'font-size="17" font-weight="600"'))
     for (const line of wrapped(subtitle ?? '', this.#width - 40)) {
       y += 17
@@ -182,7 +184,8 @@ class Page {
     const height = Math.ceil(y + 14)
     const size = `width="${this.#width}" height="${height}" viewBox="0 0 ${this.#width} ${height}"`
     return [
-      `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family='${FONT}' font-size="${TEXT_SIZE}" fill="${INK}">`,
+      `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family='${FONT}' font-size="${TEXT_SIZE}" fill="${INK}" role="img">`,
+      `<title>${escaped(this.#title)}</title>`,
       rect(0, 0, this.#width, height, 'fill="#ffffff"'),
       ...this.#parts,
       '</svg>',
@@ -407,8 +410,11 @@ export function wrapped(content, width) {
 }
 
 export function text(x, y, content, attributes = '') {
-  const safe = String(content).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
-  return `<text x="${round(x)}" y="${round(y)}" ${attributes}>${safe}</text>`
+  return `<text x="${round(x)}" y="${round(y)}" ${attributes}>${escaped(content)}</text>`
+}
+
+function escaped(content) {
+  return String(content).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }
 
 export function rect(x, y, width, height, attributes) {
