@@ -20,7 +20,7 @@ const WANTED = [
   /^dist\/(\w+\/)*[\w-]+\.(js|d\.ts)$/,
   /^man\/ikestream\.1$/,
   /^schema\/[\w-]+\.schema\.json$/,
-  /^docs\/[\w-]+\.(md|svg)$/,
+  /^docs\/([\w-]+\/)?[\w-]+\.(md|svg)$/,
   /^examples\/[\w/@.-]+$/
 ]
 const LICENSES = ['MIT', 'ISC', 'BSD-3-Clause', '(BSD-3-Clause OR GPL-2.0)']
