@@ -152,7 +152,6 @@ export class TunSide implements PeerSurroundings {
   }
 
   writableAgain(peer: PeerLink): void {
-    if (this.#paused || this.#stopped) return
     if (!this.#held || this.#framePeer === peer) this.#turn()
   }
 
@@ -192,6 +191,8 @@ export class TunSide implements PeerSurroundings {
 
   /** One batch, from the TUN device to the transports. */
   #turn(): void {
+    // What waits is looked at again by `resume`.
+    if (this.#paused || this.#stopped) return
     this.#turnAgain = true
     if (this.#inTurn) return
     this.#inTurn = true

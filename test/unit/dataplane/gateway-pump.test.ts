@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { GatewayPump } from '../../../src/dataplane/gateway-pump.ts'
 import {
   type MemoryTransport,
@@ -127,6 +127,23 @@ describe('gateway pump', () => {
     expect(gateway.tun.reading).toBe(true)
     while (stuck.length > 0) for (const deliver of stuck.splice(0)) deliver()
     expect(gateway.arrived).toEqual([4, 2])
+  })
+
+  it.each(['pause', 'stop'] as const)('is at rest after %s, whatever waits and whoever comes', (what) => {
+    const gateway = new Gateway()
+    const stuck: (() => void)[] = []
+    gateway.addClient({ queueLimit: 1, schedule: (deliver) => stuck.push(deliver) })
+    gateway.addClient()
+    gateway.sendTo(1, 1, 1)
+    gateway.pump[what]()
+    for (const deliver of stuck.splice(0)) deliver()
+    const another = vi.spyOn(globalThis, 'setImmediate')
+    gateway.addClient()
+    expect(another).not.toHaveBeenCalled()
+    another.mockRestore()
+    gateway.pump.resume()
+    while (stuck.length > 0) for (const deliver of stuck.splice(0)) deliver()
+    expect(gateway.arrived).toEqual([what === 'pause' ? 3 : 1, 0, 0])
   })
 
   it('drops for a blocked peer only what its own queue cannot hold', () => {
